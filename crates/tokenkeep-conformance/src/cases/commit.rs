@@ -1,0 +1,291 @@
+//! Committing.
+
+use std::sync::Arc;
+
+use tokenkeep::{
+    Change, CommitError, Event, EventQuery, Intent, Revision, SealedKey, Token, TokenField,
+    TokenFields, TokenStore, Touch, UniqueField, UserId,
+};
+
+use crate::harness::Harness;
+use crate::sample::{
+    assert_is, assert_stale, by_id, changes, commit, delete, digest, event, events, expect,
+    identifier, insert, insert_all, marker, revised, time, token,
+};
+
+/// How many events there are.
+async fn event_count(store: &dyn TokenStore) -> usize {
+    store.events(&EventQuery::default()).await.expect("the store can be read").len()
+}
+
+fn assert_taken(committed: Result<(), CommitError>, place: usize, wanted: UniqueField) {
+    match committed {
+        Err(CommitError::Taken { change, field }) => assert_eq!((change, field), (place, wanted)),
+        other => panic!("{other:?} instead of a taken {wanted} of change {place}"),
+    }
+}
+
+pub(crate) async fn does_all_of_a_batch_or_nothing(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let (kept, gone) = (token(1), token(2));
+    insert_all(&*store, &[kept.clone(), gone.clone()]).await;
+    let after = revised(&kept, |token| token.identifier = identifier("renamed"));
+    let mut batch = changes([
+        Change::replace(&kept, after.clone()),
+        insert(&token(3)),
+        delete(&gone),
+        insert(&Token { key_digest: kept.key_digest.clone(), ..token(4) }),
+    ]);
+    batch.events = vec![event(1, &after)];
+    assert_taken(store.commit(batch.clone()).await, 3, UniqueField::Key);
+    assert_is(&*store, &kept).await;
+    assert_is(&*store, &gone).await;
+    assert_eq!(by_id(&*store, token(3).id).await, None);
+    assert_eq!(event_count(&*store).await, 0);
+
+    batch.changes.pop();
+    commit(&*store, batch).await;
+    assert_is(&*store, &after).await;
+    assert_is(&*store, &token(3)).await;
+    assert_eq!(by_id(&*store, gone.id).await, None);
+    assert_eq!(event_count(&*store).await, 1);
+}
+
+pub(crate) async fn inserts_a_token_as_it_is_given(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let given = Token { revision: Revision::new(41).expect("a revision"), ..token(1) };
+    commit(&*store, changes([insert(&given)])).await;
+    assert_is(&*store, &given).await;
+}
+
+pub(crate) async fn replaces_each_field_by_itself(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut current = Token { last_used: Some(time(5)), ..token(1) };
+    insert_all(&*store, std::slice::from_ref(&current)).await;
+    let other = Token {
+        owner: UserId::new(2),
+        intent: Intent::AppPassword,
+        description: "other".into(),
+        expires: None,
+        expiring: false,
+        managed: Some(marker("other")),
+        created: time(-100),
+        last_used: Some(time(100)),
+        owner_may_view_key: true,
+        key_digest: digest("other"),
+        sealed_key: Some(SealedKey::from_bytes(b"sealed")),
+        identifier: identifier("other"),
+        ..token(1)
+    };
+    let each = TokenField::ALL.map(|field| TokenFields::NONE.with(field));
+    for fields in [TokenFields::NONE].into_iter().chain(each) {
+        let expected = current.revision;
+        let wanted = revised(
+            &Token { revision: expected, updated: current.updated, ..other.clone() },
+            |_| {},
+        );
+        let replace = Change::Replace { expected, fields, token: Arc::new(wanted.clone()) };
+        commit(&*store, changes([replace])).await;
+        current = current.with_fields_of(&wanted, fields);
+        assert_is(&*store, &current).await;
+    }
+    assert_eq!((current.created, current.last_used), (time(0), Some(time(5))));
+    assert_eq!(current.description, other.description, "every field has been replaced");
+}
+
+pub(crate) async fn leaves_a_later_touch_alone_when_it_replaces(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let before = token(1);
+    insert_all(&*store, std::slice::from_ref(&before)).await;
+    let after = revised(&before, |token| token.description = "after".into());
+    let touch = Touch { token: before.id, at: time(50) };
+    store.touch(&[touch]).await.expect("the store can be written");
+    commit(&*store, changes([Change::replace(&before, after.clone())])).await;
+    assert_is(&*store, &Token { last_used: Some(time(50)), ..after }).await;
+}
+
+pub(crate) async fn deletes_at_the_expected_revision(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let (gone, kept) = (token(1), token(2));
+    insert_all(&*store, &[gone.clone(), kept.clone()]).await;
+    commit(&*store, changes([delete(&gone)])).await;
+    assert_eq!(by_id(&*store, gone.id).await, None);
+    assert_is(&*store, &kept).await;
+    insert_all(&*store, std::slice::from_ref(&gone)).await;
+    assert_is(&*store, &gone).await;
+}
+
+pub(crate) async fn expects_a_revision_and_changes_nothing(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let there = token(1);
+    insert_all(&*store, std::slice::from_ref(&there)).await;
+    let mut batch = changes([expect(&there)]);
+    batch.events = vec![event(1, &there)];
+    commit(&*store, batch.clone()).await;
+    assert_is(&*store, &there).await;
+    assert_eq!(event_count(&*store).await, 1);
+
+    let after = revised(&there, |_| {});
+    commit(&*store, changes([Change::replace(&there, after.clone())])).await;
+    batch.events = vec![event(2, &there)];
+    assert_stale(store.commit(batch).await, 0, Some(&after));
+    assert_eq!(event_count(&*store).await, 1);
+}
+
+pub(crate) async fn refuses_every_change_of_a_stale_token(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let (first, other) = (token(1), token(2));
+    insert_all(&*store, &[first.clone(), other.clone()]).await;
+    let second = revised(&first, |token| token.description = "second".into());
+    commit(&*store, changes([Change::replace(&first, second.clone())])).await;
+
+    let again = revised(&first, |token| token.description = "again".into());
+    let from_the_future = revised(&second, |_| {});
+    let missing = token(9);
+    for (change, there) in [
+        (Change::replace(&first, again), Some(&second)),
+        (delete(&first), Some(&second)),
+        (expect(&first), Some(&second)),
+        (Change::replace(&from_the_future, revised(&from_the_future, |_| {})), Some(&second)),
+        (delete(&from_the_future), Some(&second)),
+        (expect(&from_the_future), Some(&second)),
+        (Change::replace(&missing, revised(&missing, |_| {})), None),
+        (delete(&missing), None),
+        (expect(&missing), None),
+    ] {
+        let batch = changes([expect(&other), change]);
+        assert_stale(store.commit(batch).await, 1, there);
+        assert_is(&*store, &second).await;
+    }
+}
+
+pub(crate) async fn refuses_values_that_are_taken(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let holder = Token { managed: Some(marker("m")), ..token(1) };
+    let other = token(2);
+    insert_all(&*store, &[holder.clone(), other.clone()]).await;
+    let new = token(3);
+    let (id, key) = (holder.id, holder.key_digest.clone());
+    let (name, managed) = (holder.identifier.clone(), holder.managed.clone());
+    for (refused, field) in [
+        (Token { id, ..new.clone() }, UniqueField::Id),
+        (Token { identifier: name.clone(), ..new.clone() }, UniqueField::Identifier),
+        (Token { managed: managed.clone(), ..new.clone() }, UniqueField::Managed),
+        (Token { key_digest: key.clone(), ..new.clone() }, UniqueField::Key),
+    ] {
+        assert_taken(store.commit(changes([insert(&refused)])).await, 0, field);
+    }
+    for (refused, field) in [
+        (revised(&other, |token| token.identifier = name.clone()), UniqueField::Identifier),
+        (revised(&other, |token| token.managed.clone_from(&managed)), UniqueField::Managed),
+        (revised(&other, |token| token.key_digest = key.clone()), UniqueField::Key),
+    ] {
+        let replace = Change::replace(&other, refused);
+        assert_taken(store.commit(changes([expect(&holder), replace])).await, 1, field);
+    }
+    assert_is(&*store, &holder).await;
+    assert_is(&*store, &other).await;
+    assert_eq!(by_id(&*store, new.id).await, None);
+
+    // A token's own values are not in its way, and no marker is no value.
+    let fields = TokenField::ALL.into_iter().collect();
+    let same = revised(&holder, |_| {});
+    let replace = Change::Replace { expected: holder.revision, fields, token: Arc::new(same) };
+    commit(&*store, changes([replace, insert(&new)])).await;
+}
+
+pub(crate) async fn reports_the_first_of_several_taken_values(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let holder = Token { managed: Some(marker("m")), ..token(1) };
+    insert_all(&*store, std::slice::from_ref(&holder)).await;
+    let mut refused = holder.clone();
+    for (field, free) in [
+        (UniqueField::Id, token(2)),
+        (UniqueField::Identifier, token(2)),
+        (UniqueField::Managed, token(2)),
+        (UniqueField::Key, token(2)),
+    ] {
+        assert_taken(store.commit(changes([insert(&refused)])).await, 0, field);
+        match field {
+            UniqueField::Id => refused.id = free.id,
+            UniqueField::Identifier => refused.identifier = free.identifier,
+            UniqueField::Managed => refused.managed = None,
+            UniqueField::Key => refused.key_digest = free.key_digest,
+        }
+    }
+    commit(&*store, changes([insert(&refused)])).await;
+}
+
+pub(crate) async fn does_changes_in_the_order_given(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let first = Token { managed: Some(marker("m")), ..token(1) };
+    insert_all(&*store, std::slice::from_ref(&first)).await;
+    // The first gives everything up, the second takes it, and is changed again at once.
+    let moved = revised(&first, |token| {
+        token.identifier = identifier("moved");
+        token.managed = None;
+        token.key_digest = digest("moved");
+    });
+    let heir = Token { id: token(2).id, ..first.clone() };
+    let richer = revised(&heir, |token| token.description = "heir".into());
+    let again = Token { id: moved.id, ..token(3) };
+    let batch = [
+        Change::replace(&first, moved.clone()),
+        insert(&heir),
+        Change::replace(&heir, richer.clone()),
+        expect(&richer),
+        delete(&moved),
+        insert(&again),
+    ];
+    commit(&*store, changes(batch)).await;
+    assert_is(&*store, &richer).await;
+    assert_is(&*store, &again).await;
+
+    let both_fail = [insert(&again), delete(&heir)];
+    assert_taken(store.commit(changes(both_fail)).await, 0, UniqueField::Id);
+    let both_fail = [delete(&heir), insert(&again)];
+    assert_stale(store.commit(changes(both_fail)).await, 0, Some(&richer));
+}
+
+pub(crate) async fn keeps_what_was_acknowledged(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let (kept, gone) = (token(1), token(2));
+    let mut batch = changes([insert(&kept), insert(&gone)]);
+    batch.events = vec![event(1, &kept)];
+    commit(&*store, batch).await;
+    let after = revised(&kept, |token| token.description = "after".into());
+    commit(&*store, changes([Change::replace(&kept, after.clone()), delete(&gone)])).await;
+    drop(store);
+
+    let store = harness.open().await;
+    assert_is(&*store, &after).await;
+    assert_eq!(by_id(&*store, gone.id).await, None);
+    assert_eq!(event_count(&*store).await, 1);
+}
+
+pub(crate) async fn does_a_batch_of_nothing(harness: &dyn Harness) {
+    let store = harness.open().await;
+    commit(&*store, changes([])).await;
+    commit(&*store, events([event(1, &token(1))])).await;
+    assert_eq!(event_count(&*store).await, 1, "an event needs no change");
+}
+
+pub(crate) async fn refuses_an_event_that_is_there(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let there = token(1);
+    let first = event(1, &there);
+    let mut batch = changes([insert(&there)]);
+    batch.events = vec![first.clone()];
+    commit(&*store, batch).await;
+
+    let same = Event { token: token(2).id, ..first.clone() };
+    let mut batch = changes([insert(&token(2))]);
+    batch.events = vec![event(2, &token(2)), same];
+    let refused = store.commit(batch).await;
+    assert!(matches!(refused, Err(CommitError::Store(_))), "{refused:?}");
+    let twice = store.commit(events([event(3, &there), event(3, &there)])).await;
+    assert!(matches!(twice, Err(CommitError::Store(_))), "{twice:?}");
+    assert_eq!(by_id(&*store, token(2).id).await, None);
+    let events = store.events(&EventQuery::default()).await.expect("the store can be read");
+    assert_eq!(events, [first]);
+}

@@ -1,0 +1,187 @@
+//! Users, groups and permissions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokenkeep::{
+    Group, GroupId, Permission, Permissions, Profile, StoreError, TokenId, User, UserDirectory,
+    UserId, UserStore, UserStoreError,
+};
+
+use crate::store::{MemoryStore, read, write};
+
+/// The directory's rows.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    users: HashMap<UserId, Arc<User>>,
+    ids: HashMap<String, UserId>,
+    groups: HashMap<GroupId, Arc<Group>>,
+    /// What each user holds, globally under `None`.
+    grants: HashMap<UserId, BTreeMap<Option<TokenId>, Permissions>>,
+}
+
+impl Users {
+    fn profile(&self, id: UserId) -> Option<Profile> {
+        let user = self.users.get(&id)?.clone();
+        let mut groups: Vec<Arc<Group>> = Vec::new();
+        for direct in &user.groups {
+            for group in self.with_ancestors(*direct) {
+                if groups.iter().any(|known| known.id == group.id) {
+                    // Its ancestors are known too.
+                    break;
+                }
+                groups.push(group.clone());
+            }
+        }
+        Some(Profile { user, groups })
+    }
+
+    /// A group, its parent, and so on.
+    fn with_ancestors(&self, group: GroupId) -> impl Iterator<Item = &Arc<Group>> {
+        let first = self.groups.get(&group);
+        std::iter::successors(first, |group| self.groups.get(&group.parent?))
+    }
+
+    fn put_user(&mut self, user: User) -> Result<(), UserStoreError> {
+        user.check_storable()?;
+        if self.ids.get(&user.username).is_some_and(|holder| *holder != user.id) {
+            return Err(UserStoreError::UsernameTaken(user.username));
+        }
+        if let Some(unknown) = user.groups.iter().find(|group| !self.groups.contains_key(group)) {
+            return Err(UserStoreError::UnknownGroup(*unknown));
+        }
+        let (id, username) = (user.id, user.username.clone());
+        if let Some(before) = self.users.insert(id, Arc::new(user)) {
+            self.ids.remove(&before.username);
+        }
+        self.ids.insert(username, id);
+        Ok(())
+    }
+
+    fn put_group(&mut self, group: Group) -> Result<(), UserStoreError> {
+        group.check_storable()?;
+        if let Some(parent) = group.parent {
+            if parent == group.id || self.with_ancestors(parent).any(|known| known.id == group.id) {
+                return Err(UserStoreError::Cycle(group.id));
+            }
+            if !self.groups.contains_key(&parent) {
+                return Err(UserStoreError::UnknownGroup(parent));
+            }
+        }
+        self.groups.insert(group.id, Arc::new(group));
+        Ok(())
+    }
+
+    fn remove_group(&mut self, id: GroupId) -> bool {
+        for user in self.users.values_mut().filter(|user| user.groups.contains(&id)) {
+            Arc::make_mut(user).groups.remove(&id);
+        }
+        for child in self.groups.values_mut().filter(|group| group.parent == Some(id)) {
+            Arc::make_mut(child).parent = None;
+        }
+        self.groups.remove(&id).is_some()
+    }
+
+    fn permissions(&self, user: UserId, on: Option<TokenId>) -> Permissions {
+        let grants = self.grants.get(&user);
+        let held = |on| grants.and_then(|grants| grants.get(&on)).copied().unwrap_or_default();
+        held(None).union(held(on))
+    }
+}
+
+#[async_trait]
+impl UserDirectory for MemoryStore {
+    async fn is_active(&self, user: UserId) -> Result<Option<bool>, StoreError> {
+        Ok(read(&self.users).users.get(&user).map(|user| user.is_active))
+    }
+
+    async fn profiles(&self, users: &[UserId]) -> Result<Vec<Profile>, StoreError> {
+        let rows = read(&self.users);
+        Ok(users.iter().filter_map(|user| rows.profile(*user)).collect())
+    }
+
+    async fn permissions(
+        &self,
+        user: UserId,
+        on: Option<TokenId>,
+    ) -> Result<Permissions, StoreError> {
+        Ok(read(&self.users).permissions(user, on))
+    }
+
+    async fn granted_tokens(
+        &self,
+        user: UserId,
+        permission: Permission,
+    ) -> Result<Vec<TokenId>, StoreError> {
+        let rows = read(&self.users);
+        let grants = rows.grants.get(&user).into_iter().flatten();
+        let granted = grants.filter(|(_, held)| held.contains(permission));
+        Ok(granted.filter_map(|(token, _)| *token).collect())
+    }
+
+    async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
+        Ok(read(&self.users).ids.get(username).copied())
+    }
+
+    async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
+        let word = word.to_ascii_lowercase();
+        let rows = read(&self.users);
+        let matching =
+            rows.ids.iter().filter(|(name, _)| name.to_ascii_lowercase().contains(&word));
+        Ok(matching.map(|(_, id)| *id).collect())
+    }
+}
+
+#[async_trait]
+impl UserStore for MemoryStore {
+    async fn put_user(&self, user: User) -> Result<(), UserStoreError> {
+        write(&self.users).put_user(user)
+    }
+
+    async fn remove_user(&self, user: UserId) -> Result<bool, UserStoreError> {
+        let mut rows = write(&self.users);
+        let removed = rows.users.remove(&user);
+        if let Some(removed) = &removed {
+            rows.ids.remove(&removed.username);
+        }
+        rows.grants.remove(&user);
+        Ok(removed.is_some())
+    }
+
+    async fn put_group(&self, group: Group) -> Result<(), UserStoreError> {
+        write(&self.users).put_group(group)
+    }
+
+    async fn remove_group(&self, group: GroupId) -> Result<bool, UserStoreError> {
+        Ok(write(&self.users).remove_group(group))
+    }
+
+    async fn grant(
+        &self,
+        user: UserId,
+        permission: Permission,
+        on: Option<TokenId>,
+    ) -> Result<(), UserStoreError> {
+        let mut rows = write(&self.users);
+        if !rows.users.contains_key(&user) {
+            return Err(UserStoreError::UnknownUser(user));
+        }
+        let held = rows.grants.entry(user).or_default().entry(on).or_default();
+        *held = held.with(permission);
+        Ok(())
+    }
+
+    async fn revoke(
+        &self,
+        user: UserId,
+        permission: Permission,
+        on: Option<TokenId>,
+    ) -> Result<(), UserStoreError> {
+        let mut rows = write(&self.users);
+        if let Some(held) = rows.grants.get_mut(&user).and_then(|grants| grants.get_mut(&on)) {
+            *held = held.without(permission);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! What is wrong with a field, and with which.
+
+use thiserror::Error;
+
+use crate::fields::TokenField;
+use crate::timestamp::Timestamp;
+
+/// One broken rule of one field. Its `Display` is the message of SPEC "Reading a request body"
+/// and "Update", to the letter.
+///
+/// ```
+/// use tokenkeep::FieldError;
+///
+/// assert_eq!(FieldError::Required.to_string(), "This field is required.");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FieldError {
+    /// A field that must be there is absent.
+    #[error("This field is required.")]
+    Required,
+    /// A field that must have a value is null.
+    #[error("This field may not be null.")]
+    Null,
+    /// A text that must not be blank is.
+    #[error("This field may not be blank.")]
+    Blank,
+    /// Neither a string nor a number.
+    #[error("Not a valid string.")]
+    NotAString,
+    /// A text has too many characters.
+    #[error("Ensure this field has no more than {max} characters.")]
+    TooLong {
+        /// How many it may have.
+        max: usize,
+    },
+    /// A text contains U+0000, which PostgreSQL cannot store.
+    #[error("Null characters are not allowed.")]
+    NullCharacter,
+    /// Not of the form `[-a-zA-Z0-9_]+`.
+    #[error("Enter a valid \"slug\" consisting of letters, numbers, underscores or hyphens.")]
+    NotASlug,
+    /// Another token has this identifier.
+    #[error("Token with this identifier already exists.")]
+    IdentifierTaken,
+    /// Another token has this marker.
+    #[error("Token with this managed already exists.")]
+    MarkerTaken,
+    /// No intent has this name.
+    #[error("\"{0}\" is not a valid choice.")]
+    NotAChoice(String),
+    /// No user has this id.
+    #[error("Invalid pk \"{0}\" - object does not exist.")]
+    UnknownUser(String),
+    /// A user's id is of another type.
+    #[error("Incorrect type. Expected pk value, received {received}.")]
+    NotAPk {
+        /// What it is, as Python names it.
+        received: &'static str,
+    },
+    /// Not a date-time that can be read.
+    #[error(
+        "Datetime has wrong format. Use one of these formats instead: \
+         YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+    )]
+    NotADateTime,
+    /// Not a boolean.
+    #[error("Must be a valid boolean.")]
+    NotABoolean,
+    /// A token keeps its owner.
+    #[error("User cannot be changed")]
+    OwnerFixed,
+    /// Only superusers create tokens for others.
+    #[error("Tokens can only be created for yourself")]
+    OwnerNotSelf,
+    /// Only superusers mark tokens as managed, change a marker or take it away.
+    #[error("Only a superuser may change this flag")]
+    MarkerForSuperusers,
+    /// A single-use token keeps its intent.
+    #[error("Intent of a recovery token cannot be changed")]
+    IntentFixed,
+    /// An intent that cannot be chosen.
+    #[error("Invalid intent {0}")]
+    IntentNotAllowed(crate::token::Intent),
+    /// Only superusers decide whether a token expires, beyond what the owner's attribute says.
+    #[error("Only a superuser may change whether this token expires")]
+    ExpiringForSuperusers,
+    /// Only superusers move the expiry of a single-use token later, or clear it.
+    #[error("Only a superuser may prolong a recovery token")]
+    ExpiryForSuperusers,
+    /// The expiry is later than the owner's maximum lifetime allows.
+    #[error("Token expires exceeds maximum lifetime ({} UTC).", .latest.spelled_with_offset())]
+    ExpiryTooLate {
+        /// The latest expiry that would have been accepted.
+        latest: Timestamp,
+    },
+}
+
+impl FieldError {
+    /// The messages of several errors in one line.
+    pub(crate) fn join(errors: &[Self]) -> String {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Every field that was refused, in the order of the JSON form, each with all of its errors.
+///
+///
+/// ```
+/// use tokenkeep::{FieldError, FieldErrors, TokenField};
+///
+/// let errors = FieldErrors::of(TokenField::Identifier, [FieldError::Required]);
+/// assert_eq!(errors.get(TokenField::Identifier), [FieldError::Required]);
+/// assert_eq!(errors.get(TokenField::Intent), []);
+/// assert_eq!(errors.to_string(), "identifier: This field is required.");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FieldErrors(Vec<(TokenField, Vec<FieldError>)>);
+
+impl FieldErrors {
+    /// The errors of one field.
+    pub fn of(field: TokenField, errors: impl IntoIterator<Item = FieldError>) -> Self {
+        let mut all = Self::default();
+        all.add(field, errors);
+        all
+    }
+
+    /// The errors of `field`; none when it is fine.
+    #[must_use]
+    pub fn get(&self, field: TokenField) -> &[FieldError] {
+        self.0.iter().find(|(refused, _)| *refused == field).map_or(&[], |(_, errors)| errors)
+    }
+
+    /// The fields that were refused with their errors.
+    pub fn iter(&self) -> impl Iterator<Item = (TokenField, &[FieldError])> {
+        self.0.iter().map(|(field, errors)| (*field, errors.as_slice()))
+    }
+
+    /// Whether no field was refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds errors of a field behind those it has.
+    pub(crate) fn add(&mut self, field: TokenField, errors: impl IntoIterator<Item = FieldError>) {
+        let mut errors: Vec<_> = errors.into_iter().collect();
+        match self.0.binary_search_by_key(&field, |(refused, _)| *refused) {
+            _ if errors.is_empty() => {}
+            Ok(place) => self
+                .0
+                .get_mut(place)
+                .into_iter()
+                .for_each(|(_, of_field)| of_field.append(&mut errors)),
+            Err(place) => self.0.insert(place, (field, errors)),
+        }
+    }
+
+    /// `Ok` when no field was refused.
+    pub(crate) fn into_result(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl std::fmt::Display for FieldErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (place, (field, errors)) in self.iter().enumerate() {
+            let separator = if place > 0 { "; " } else { "" };
+            write!(f, "{separator}{field}: {}", FieldError::join(errors))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for FieldErrors {}

@@ -1,0 +1,154 @@
+//! `core_tokens_create`.
+
+use std::sync::Arc;
+
+use crate::access::Caller;
+use crate::error::TokenError;
+use crate::event::EventKind;
+use crate::fields::TokenFields;
+use crate::input::{TokenChange, wanted};
+use crate::key::TokenKey;
+use crate::policy::{self, Conflicts, NewToken};
+use crate::random::{RandomError, uuid_v4};
+use crate::service::TokenService;
+use crate::service::session::Session;
+use crate::service::update::MAX_ATTEMPTS;
+use crate::store::{Change, Commit, CommitError, StoreError, UniqueField};
+use crate::token::{Revision, Token, TokenId};
+use crate::view::TokenView;
+
+/// A token that has just been created, with its key.
+///
+/// See [`create`](TokenService::create) for an example.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Created {
+    /// The token with its owner.
+    pub view: TokenView,
+    /// The plain key. Hand it to its holder now: it is not kept.
+    pub key: TokenKey,
+}
+
+impl TokenService {
+    /// Creates a token with a new key (SPEC "Create"). The identifier must be given. A user creates
+    /// for itself, a superuser for anybody, and the system, which has to name the owner, creates
+    /// any intent with any expiry.
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// # use std::sync::Arc;
+    /// # use tokenkeep::{Caller, Timestamp, TokenService, User, UserId, UserStore};
+    /// # use tokenkeep_memory::MemoryStore;
+    /// use tokenkeep::{Intent, TokenChange};
+    ///
+    /// # let store = Arc::new(MemoryStore::new());
+    /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+    /// # store.put_user(alice).await?;
+    /// # let service = TokenService::builder(store.clone(), store).build();
+    /// let recovery = TokenChange::new()
+    ///     .identifier("alice-recovery")
+    ///     .intent(Intent::Recovery)
+    ///     .owner(UserId::new(2));
+    /// let created = service.create(&Caller::System, recovery).await?;
+    /// assert_eq!(created.key.expose().len(), 60);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`InactiveCaller`](TokenError::InactiveCaller), [`Body`](TokenError::Body),
+    /// [`Invalid`](TokenError::Invalid). At any time [`Random`](TokenError::Random) and
+    /// [`Store`](TokenError::Store).
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        change: TokenChange,
+    ) -> Result<Created, TokenError> {
+        let session = self.session(caller).await?;
+        if let Some(error) = change.body_error() {
+            return Err(TokenError::Body(error.clone()));
+        }
+        let caller_id = match caller {
+            Caller::System => None,
+            Caller::User(id) => Some(*id),
+        };
+        let owner = match wanted(&change.owner).copied().or(caller_id) {
+            Some(id) => session.profile(id).await?,
+            None => None,
+        };
+        let conflicts = self.create_conflicts(&session, &change, owner.is_none()).await?;
+        let around = session.circumstances(owner.as_deref(), conflicts);
+        let new = policy::create(&change, caller_id, &around)?;
+
+        for _ in 0..MAX_ATTEMPTS {
+            let (commit, token, key) = self.creating(&new, &session)?;
+            match self.parts.store.commit(commit).await {
+                Ok(()) => return Ok(Created { view: session.view(token, owner), key }),
+                // Somebody has this id or key: the randomness is poor, or not random at all.
+                Err(CommitError::Taken { field: UniqueField::Id | UniqueField::Key, .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(TokenError::Random(RandomError("the same values again and again".into())))
+    }
+
+    /// What creates the token, with a new id and a new key.
+    fn creating(
+        &self,
+        new: &NewToken,
+        session: &Session<'_>,
+    ) -> Result<(Commit, Arc<Token>, TokenKey), TokenError> {
+        let random = &*self.parts.random;
+        let key = TokenKey::generate(random)?;
+        let token = Arc::new(self.build(new, &key, session)?);
+        let event = self.parts.events.make(
+            EventKind::Created,
+            &token,
+            TokenFields::NONE,
+            session.standing.caller,
+            session.now,
+            random,
+        )?;
+        let commit = Commit { changes: vec![Change::Insert(token.clone())], events: vec![event] };
+        Ok((commit, token, key))
+    }
+
+    /// Looks up whose the wanted values are.
+    async fn create_conflicts(
+        &self,
+        session: &Session<'_>,
+        change: &TokenChange,
+        unknown_owner: bool,
+    ) -> Result<Conflicts, StoreError> {
+        let marker = wanted(&change.managed).filter(|_| session.standing.is_superuser);
+        let conflicts = self.conflicts(wanted(&change.identifier), marker, None).await?;
+        Ok(Conflicts { unknown_owner, ..conflicts })
+    }
+
+    /// The row of a new token.
+    fn build(
+        &self,
+        new: &NewToken,
+        key: &TokenKey,
+        session: &Session<'_>,
+    ) -> Result<Token, TokenError> {
+        Ok(Token {
+            id: TokenId::from(uuid_v4(&*self.parts.random)?),
+            identifier: new.identifier.clone(),
+            intent: new.intent,
+            owner: new.owner,
+            description: new.description.clone(),
+            expires: new.expires,
+            expiring: new.expiring,
+            managed: new.managed.clone(),
+            revision: Revision::FIRST,
+            created: session.now,
+            updated: session.now,
+            last_used: None,
+            owner_may_view_key: new.owner_may_view_key,
+            key_digest: self.parts.keys.digest(key),
+            sealed_key: self.parts.keys.seal(key),
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! The operations, one file each.
+
+mod authenticate;
+mod create;
+mod retrieve;
+mod session;
+mod update;
+
+use std::sync::Arc;
+
+pub use authenticate::Authenticated;
+pub use create::Created;
+pub use update::{MAX_ATTEMPTS, Updated};
+
+use crate::clock::{Clock, SystemClock};
+use crate::directory::UserDirectory;
+use crate::event::EventMaker;
+use crate::identifier::Identifier;
+use crate::key::KeyScheme;
+use crate::managed::Marker;
+use crate::policy::{Conflicts, Policy};
+use crate::random::{Random, SystemRandom};
+use crate::store::{Lookup, StoreError, TokenStore};
+use crate::token::TokenId;
+
+/// Keeps tokens: every operation, with its checks and its event.
+///
+/// One concrete type over any store and any directory. Cheap to clone; share it as it is. It
+/// starts no task and no timer.
+///
+/// ```
+/// # pollster::block_on(async {
+/// use std::sync::Arc;
+/// use tokenkeep::{Caller, Intent, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
+/// use tokenkeep_memory::MemoryStore;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+/// store.put_user(alice).await?;
+/// let tokens = TokenService::builder(store.clone(), store).build();
+///
+/// let alice = Caller::User(UserId::new(2));
+/// let created = tokens.create(&alice, TokenChange::new().identifier("ci")).await?;
+/// let header = format!("Bearer {}", created.key.expose());
+/// let caller = tokens.authenticate(Some(header.as_bytes())).await?.caller();
+/// assert_eq!(caller, alice);
+///
+/// let change = TokenChange::new().description("deploys");
+/// let updated = tokens.partial_update(&caller, "ci", change).await?;
+/// assert_eq!(&*updated.view.token.description, "deploys");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct TokenService {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    store: Arc<dyn TokenStore>,
+    directory: Arc<dyn UserDirectory>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    keys: KeyScheme,
+    policy: Policy,
+    installation_id: Arc<str>,
+    events: EventMaker,
+}
+
+/// Puts a [`TokenService`] together. What is not set is the system's clock and randomness, the
+/// default [`Policy`], digests only, and an empty installation id.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tokenkeep::{ManualClock, SeededRandom, Timestamp, TokenService};
+/// use tokenkeep_memory::MemoryStore;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let service = TokenService::builder(store.clone(), store)
+///     .clock(Arc::new(ManualClock::at(Timestamp::MIN)))
+///     .random(Arc::new(SeededRandom::new(1)))
+///     .installation_id("5f0a1c1e7e1c4f0e9a7f3f5a4a4a4a4a")
+///     .build();
+/// # drop(service);
+/// ```
+#[derive(Debug)]
+pub struct TokenServiceBuilder {
+    parts: Parts,
+}
+
+impl TokenService {
+    /// Starts a service that keeps its tokens in `store` and finds its users in `directory`.
+    #[must_use]
+    pub fn builder(
+        store: Arc<dyn TokenStore>,
+        directory: Arc<dyn UserDirectory>,
+    ) -> TokenServiceBuilder {
+        TokenServiceBuilder {
+            parts: Parts {
+                store,
+                directory,
+                clock: Arc::new(SystemClock),
+                random: Arc::new(SystemRandom),
+                keys: KeyScheme::default(),
+                policy: Policy::default(),
+                installation_id: "".into(),
+                events: EventMaker::default(),
+            },
+        }
+    }
+
+    /// Which of the wanted values belong to tokens other than `to`.
+    async fn conflicts(
+        &self,
+        identifier: Option<&Identifier>,
+        marker: Option<&Marker>,
+        to: Option<TokenId>,
+    ) -> Result<Conflicts, StoreError> {
+        let mut conflicts = Conflicts::default();
+        if let Some(identifier) = identifier {
+            conflicts.identifier_taken =
+                self.belongs_to_other(Lookup::Identifier(identifier), to).await?;
+        }
+        if let Some(marker) = marker {
+            conflicts.marker_taken = self.belongs_to_other(Lookup::Marker(marker), to).await?;
+        }
+        Ok(conflicts)
+    }
+
+    async fn belongs_to_other(
+        &self,
+        lookup: Lookup<'_>,
+        to: Option<TokenId>,
+    ) -> Result<bool, StoreError> {
+        let found = self.parts.store.find(lookup).await?;
+        Ok(found.is_some_and(|token| Some(token.id) != to))
+    }
+}
+
+impl TokenServiceBuilder {
+    /// Where the time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.parts.clock = clock;
+        self
+    }
+
+    /// Where keys and ids come from.
+    #[must_use]
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.parts.random = random;
+        self
+    }
+
+    /// The host's settings.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.parts.policy = policy;
+        self
+    }
+
+    /// How keys are kept.
+    #[must_use]
+    pub fn keys(mut self, keys: KeyScheme) -> Self {
+        self.parts.keys = keys;
+        self
+    }
+
+    /// What the `uid` of users is derived from: any text that no other installation has. Changing
+    /// it changes every `uid`.
+    #[must_use]
+    pub fn installation_id(mut self, installation_id: impl Into<Arc<str>>) -> Self {
+        self.parts.installation_id = installation_id.into();
+        self
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn build(self) -> TokenService {
+        TokenService { parts: Arc::new(self.parts) }
+    }
+}

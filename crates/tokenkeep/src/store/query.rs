@@ -1,0 +1,484 @@
+//! What can be asked of a store.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::event::{Event, EventId};
+use crate::timestamp::Timestamp;
+use crate::token::{Intent, Revision, Token, TokenId};
+use crate::user::UserId;
+
+/// Which tokens to list, in which order, and which part of them. The default is every token, by
+/// identifier.
+///
+/// ```
+/// # pollster::block_on(async {
+/// use tokenkeep::{
+///     Filter, Intent, SearchWord, SortField, SortKey, TokenQuery, TokenStore, UserId, Visibility,
+///     Window,
+/// };
+/// # use tokenkeep_memory::MemoryStore;
+/// # let store = MemoryStore::new();
+///
+/// let mut query = TokenQuery {
+///     visibility: Visibility::Limited { owner: UserId::new(2), also: Vec::new() },
+///     filter: Filter { intent: Some(Intent::Api), ..Filter::default() },
+///     search: vec![SearchWord { text: "deploy".into(), owners: Vec::new() }],
+///     order: vec![SortKey { field: SortField::Expires, descending: true }],
+///     window: Window::After { cursor: None, limit: 20 },
+///     count: true,
+/// };
+/// loop {
+///     let page = store.list(&query).await?;
+///     assert_eq!(page.total, Some(0));
+///     let Some(next) = page.next else { break };
+///     query.window = Window::After { cursor: Some(next), limit: 20 };
+/// }
+/// # Ok::<(), tokenkeep::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenQuery {
+    /// Whose tokens may be shown at all.
+    pub visibility: Visibility,
+    /// What must hold.
+    pub filter: Filter,
+    /// What must occur.
+    pub search: Vec<SearchWord>,
+    /// What to sort by. The id breaks ties; without keys, the identifier sorts.
+    pub order: Vec<SortKey>,
+    /// Which part to return.
+    pub window: Window,
+    /// Whether to count all tokens that the window is cut from.
+    pub count: bool,
+}
+
+/// Whose tokens may be shown at all.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Visibility {
+    /// Everybody's.
+    #[default]
+    All,
+    /// Those of one owner, and some others.
+    Limited {
+        /// The owner.
+        owner: UserId,
+        /// The others.
+        also: Vec<TokenId>,
+    },
+}
+
+/// What must hold of a listed token. Every field that is set is compared exactly.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// The identifier.
+    pub identifier: Option<String>,
+    /// The intent.
+    pub intent: Option<Intent>,
+    /// The owner.
+    pub owner: Option<UserId>,
+    /// The description.
+    pub description: Option<String>,
+    /// The expiry.
+    pub expires: Option<Timestamp>,
+    /// Whether the expiry counts.
+    pub expiring: Option<bool>,
+    /// The marker.
+    pub managed: Option<String>,
+    /// The token expires, and its expiry is before this time.
+    pub expired_before: Option<Timestamp>,
+    /// The marker starts with these bytes.
+    pub managed_prefix: Option<String>,
+}
+
+/// A word that must occur in a listed token.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchWord {
+    /// The word, without NUL.
+    pub text: String,
+    /// The owners whose username contains it, which a store cannot know.
+    pub owners: Vec<UserId>,
+}
+
+/// One key to sort by.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SortKey {
+    /// What to sort by.
+    pub field: SortField,
+    /// From high to low.
+    pub descending: bool,
+}
+
+/// What tokens can be sorted by.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SortField {
+    /// The primary key.
+    Id,
+    /// The marker.
+    Managed,
+    /// The identifier.
+    Identifier,
+    /// The intent's name.
+    Intent,
+    /// The owner's id.
+    Owner,
+    /// The description.
+    Description,
+    /// The expiry.
+    Expires,
+    /// Whether the expiry counts: `false` before `true`.
+    Expiring,
+}
+
+impl SortField {
+    /// Every field that can be sorted by.
+    pub const ALL: [Self; 8] = [
+        Self::Id,
+        Self::Managed,
+        Self::Identifier,
+        Self::Intent,
+        Self::Owner,
+        Self::Description,
+        Self::Expires,
+        Self::Expiring,
+    ];
+
+    /// Whether no two tokens have the same value, so that no further key can matter.
+    #[must_use]
+    pub const fn is_unique(self) -> bool {
+        matches!(self, Self::Id | Self::Identifier)
+    }
+
+    /// The token's value.
+    fn value_of(self, token: &Token) -> SortValue {
+        let text = |text: &str| SortValue::Text(text.into());
+        match self {
+            Self::Id => SortValue::Id(token.id),
+            Self::Managed => token.managed.as_ref().map_or(SortValue::Null, |m| text(m.as_str())),
+            Self::Identifier => text(token.identifier.as_str()),
+            Self::Intent => text(token.intent.as_str()),
+            Self::Owner => SortValue::Number(token.owner.get()),
+            Self::Description => text(&token.description),
+            Self::Expires => {
+                token.expires.map_or(SortValue::Null, |at| SortValue::Number(at.as_micros()))
+            }
+            Self::Expiring => SortValue::Number(token.expiring.into()),
+        }
+    }
+}
+
+/// A value to sort by. Values of one field compare as the ascending order has them, nulls last.
+///
+/// ```
+/// use tokenkeep::SortValue;
+///
+/// assert!(SortValue::Number(-1) < SortValue::Number(1));
+/// assert!(SortValue::Text("Z".into()) < SortValue::Text("a".into()));
+/// assert!(SortValue::Number(i64::MAX) < SortValue::Null);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SortValue {
+    /// A number, a time in microseconds, or a boolean as 0 and 1.
+    Number(i64),
+    /// A text, compared byte by byte.
+    Text(Box<str>),
+    /// A primary key.
+    Id(TokenId),
+    /// No value.
+    Null,
+}
+
+/// Which part of the tokens to return. A limit of 0 shows no token and has no cursor, for queries
+/// that only count.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Window {
+    /// Skips some and returns the next.
+    Offset {
+        /// How many to skip. Costs what reading them costs.
+        offset: u64,
+        /// How many to return at most.
+        limit: u32,
+    },
+    /// Goes on behind a cursor that an earlier page of the same query returned. The cost does not
+    /// grow with the place: by identifier or by id it is that of the page; in other orders each
+    /// page costs what sorting the first did.
+    After {
+        /// Where to go on; `None` starts at the first token.
+        cursor: Option<Cursor>,
+        /// How many to return at most.
+        limit: u32,
+    },
+}
+
+impl Window {
+    /// How many tokens to return at most.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        match self {
+            Self::Offset { limit, .. } | Self::After { limit, .. } => *limit,
+        }
+    }
+}
+
+impl Default for Window {
+    /// The first hundred.
+    fn default() -> Self {
+        Self::After { cursor: None, limit: 100 }
+    }
+}
+
+impl TokenQuery {
+    /// The complete order of the tokens.
+    #[must_use]
+    pub fn token_order(&self) -> TokenOrder {
+        let by = |field| SortKey { field, descending: false };
+        let default = [by(SortField::Identifier)];
+        let wanted = if self.order.is_empty() { default.as_slice() } else { &self.order };
+        let mut keys: Vec<SortKey> = Vec::new();
+        for key in wanted.iter().chain(&[by(SortField::Id)]) {
+            let is_decided = keys.last().is_some_and(|last| last.field.is_unique());
+            if !is_decided && keys.iter().all(|known| known.field != key.field) {
+                keys.push(*key);
+            }
+        }
+        TokenOrder { keys }
+    }
+
+    /// Whether `token` is one of those listed, the window apart: the meaning of visibility, filter
+    /// and search, for stores that keep tokens in memory.
+    #[must_use]
+    pub fn matches(&self, token: &Token) -> bool {
+        self.visibility.includes(token)
+            && self.filter.accepts(token)
+            && self.search.iter().all(|word| word.occurs_in(token))
+    }
+}
+
+/// An order in which no two tokens are equal.
+///
+/// ```
+/// use tokenkeep::{SortField, SortKey, TokenQuery};
+///
+/// let by_owner = SortKey { field: SortField::Owner, descending: true };
+/// let query = TokenQuery { order: vec![by_owner], ..TokenQuery::default() };
+/// let keys = query.token_order().keys().to_vec();
+/// assert_eq!(keys, [by_owner, SortKey { field: SortField::Id, descending: false }]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenOrder {
+    keys: Vec<SortKey>,
+}
+
+impl TokenOrder {
+    /// The keys: those of the query, or the identifier, each field once, up to the first that is
+    /// unique, else with the ascending id behind them.
+    #[must_use]
+    pub fn keys(&self) -> &[SortKey] {
+        &self.keys
+    }
+
+    /// How two tokens stand in the order.
+    #[must_use]
+    pub fn compare(&self, a: &Token, b: &Token) -> Ordering {
+        let mut sides = self.keys.iter().map(|key| key.compare(a, b));
+        sides.find(|side| side.is_ne()).unwrap_or(Ordering::Equal)
+    }
+
+    /// The place behind `token`.
+    #[must_use]
+    pub fn behind(&self, token: &Token) -> Cursor {
+        Cursor(self.keys.iter().map(|key| key.field.value_of(token)).collect())
+    }
+
+    /// Whether `token` comes behind `cursor`.
+    #[must_use]
+    pub fn is_behind(&self, token: &Token, cursor: &Cursor) -> bool {
+        let mut sides = self
+            .keys
+            .iter()
+            .zip(&cursor.0)
+            .map(|(key, value)| key.directed(key.field.value_of(token).cmp(value)));
+        sides.find(|side| side.is_ne()) == Some(Ordering::Greater)
+    }
+}
+
+impl SortKey {
+    fn compare(self, a: &Token, b: &Token) -> Ordering {
+        fn nulls_last<T: Ord>(a: Option<T>, b: Option<T>) -> Ordering {
+            (a.is_none(), a).cmp(&(b.is_none(), b))
+        }
+        self.directed(match self.field {
+            SortField::Id => a.id.cmp(&b.id),
+            SortField::Managed => nulls_last(a.managed.as_ref(), b.managed.as_ref()),
+            SortField::Identifier => a.identifier.cmp(&b.identifier),
+            SortField::Intent => a.intent.as_str().cmp(b.intent.as_str()),
+            SortField::Owner => a.owner.cmp(&b.owner),
+            SortField::Description => a.description.cmp(&b.description),
+            SortField::Expires => nulls_last(a.expires, b.expires),
+            SortField::Expiring => a.expiring.cmp(&b.expiring),
+        })
+    }
+
+    fn directed(self, ascending: Ordering) -> Ordering {
+        if self.descending { ascending.reverse() } else { ascending }
+    }
+}
+
+/// A place in a [`TokenOrder`]: behind one token, which may change or go in the meantime.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(Vec<SortValue>);
+
+impl Cursor {
+    /// The values of the token in front of the place, one for each key of the order.
+    #[must_use]
+    pub fn values(&self) -> &[SortValue] {
+        &self.0
+    }
+}
+
+impl Visibility {
+    fn includes(&self, token: &Token) -> bool {
+        match self {
+            Self::All => true,
+            Self::Limited { owner, also } => token.owner == *owner || also.contains(&token.id),
+        }
+    }
+}
+
+impl Filter {
+    fn accepts(&self, token: &Token) -> bool {
+        fn equals<T: PartialEq>(wanted: Option<T>, is: impl Into<Option<T>>) -> bool {
+            wanted.is_none_or(|wanted| is.into() == Some(wanted))
+        }
+        let marker = token.managed.as_ref().map(AsRef::as_ref);
+        let marker_starts = |prefix| marker.is_some_and(|marker: &str| marker.starts_with(prefix));
+        equals(self.identifier.as_deref(), token.identifier.as_str())
+            && equals(self.intent, token.intent)
+            && equals(self.owner, token.owner)
+            && equals(self.description.as_deref(), &*token.description)
+            && equals(self.expires, token.expires)
+            && equals(self.expiring, token.expiring)
+            && equals(self.managed.as_deref(), marker)
+            && self.expired_before.is_none_or(|time| token.is_expired(time))
+            && self.managed_prefix.as_deref().is_none_or(marker_starts)
+    }
+}
+
+impl SearchWord {
+    fn occurs_in(&self, token: &Token) -> bool {
+        let word = self.text.to_ascii_lowercase();
+        let contains = |text: &str| text.to_ascii_lowercase().contains(&word);
+        contains(token.identifier.as_str())
+            || contains(token.intent.as_str())
+            || contains(&token.description)
+            || self.owners.contains(&token.owner)
+    }
+}
+
+/// A part of a list.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenPage {
+    /// The tokens.
+    pub tokens: Vec<Arc<Token>>,
+    /// How many there are without the window, where that was asked for.
+    pub total: Option<u64>,
+    /// Where the next page starts; `None` behind the last token.
+    pub next: Option<Cursor>,
+}
+
+/// Which events to read.
+///
+/// ```
+/// use tokenkeep::{EventPosition, EventQuery, TokenId};
+///
+/// # pollster::block_on(async {
+/// # use tokenkeep::TokenStore;
+/// # let store = tokenkeep_memory::MemoryStore::new();
+/// let mut query = EventQuery { token: Some(TokenId::from_bytes([1; 16])), ..EventQuery::default() };
+/// loop {
+///     let events = store.events(&query).await?;
+///     let Some(last) = events.last() else { break };
+///     query.after = Some(EventPosition::from(last));
+/// }
+/// # Ok::<(), tokenkeep::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Only those of this token, in the order of revision, time and id; else those of every token,
+    /// in the order of time and id.
+    pub token: Option<TokenId>,
+    /// Only those at this time or later.
+    pub from: Option<Timestamp>,
+    /// Only those before this time.
+    pub until: Option<Timestamp>,
+    /// Only those behind this place in the order.
+    pub after: Option<EventPosition>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl EventQuery {
+    /// Whether `event` is one of those asked for, the limit apart, for stores that keep events in
+    /// memory.
+    #[must_use]
+    pub fn matches(&self, event: &Event) -> bool {
+        self.token.is_none_or(|token| event.token == token)
+            && self.from.is_none_or(|from| event.at >= from)
+            && self.until.is_none_or(|until| event.at < until)
+            && self.after.is_none_or(|after| self.place(&event.into()) > self.place(&after))
+    }
+
+    /// How two events stand in the order, for stores that keep events in memory.
+    #[must_use]
+    pub fn compare(&self, a: &Event, b: &Event) -> Ordering {
+        self.place(&a.into()).cmp(&self.place(&b.into()))
+    }
+
+    /// What the order is by.
+    fn place(&self, position: &EventPosition) -> (Option<Revision>, Timestamp, EventId) {
+        (self.token.map(|_| position.revision), position.at, position.id)
+    }
+}
+
+impl Default for EventQuery {
+    /// The first hundred events of all.
+    fn default() -> Self {
+        Self { token: None, from: None, until: None, after: None, limit: 100 }
+    }
+}
+
+/// A place in the audit trail: behind one event.
+///
+/// See [`EventQuery`] for an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPosition {
+    /// The event's revision.
+    pub revision: Revision,
+    /// The event's time.
+    pub at: Timestamp,
+    /// The event's id.
+    pub id: EventId,
+}
+
+impl From<&Event> for EventPosition {
+    fn from(event: &Event) -> Self {
+        Self { revision: event.revision, at: event.at, id: event.id }
+    }
+}
