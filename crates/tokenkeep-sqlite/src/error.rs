@@ -1,0 +1,181 @@
+//! How SQLite's errors become those of the contract. No driver's type leaves this crate.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use thiserror::Error;
+use tokenkeep::{StoreError, StoreErrorKind};
+
+/// The backend's name in errors.
+const BACKEND: &str = "sqlite";
+
+/// Why a store was not opened. A file that was there is as it was.
+///
+/// ```
+/// use tokenkeep_sqlite::{OpenError, SqliteStore};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let error = SqliteStore::open(directory.path()).unwrap_err();
+/// assert!(matches!(error, OpenError::NotAFile(_)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The path names a directory, a symbolic link or a device.
+    #[error("{0} is not a regular file: name the database file itself")]
+    NotAFile(PathBuf),
+    /// Others than the owner may read or write the file, which holds credentials.
+    #[error("{path} has mode {mode:o}: make it private with `chmod 600`")]
+    NotPrivate {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is empty. A new one is made where there is none, but not in place of another.
+    #[error("{0} is empty: delete it, and it will be made")]
+    Empty(PathBuf),
+    /// The file is no SQLite database, or one of another program.
+    #[error("{0} is not a tokenkeep database")]
+    Foreign(PathBuf),
+    /// The file was written by a newer version.
+    #[error("{path} has schema version {found}, this program knows up to {known}: update it")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest one that this program knows.
+        known: i64,
+    },
+    /// The SQLite library has a bug that loses commits.
+    #[error("SQLite {0} can lose commits: use 3.51.3 or newer, or the `bundled` feature")]
+    LibraryTooOld(String),
+    /// A setting did not take.
+    #[error("SQLite did not accept {setting}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The file system refused.
+    #[error("{path} cannot be opened or created")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database could not be read or written, or is damaged.
+    #[error("the database cannot be opened")]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.into(), source }
+    }
+
+    pub(crate) fn newer(path: &Path, found: i64) -> Self {
+        Self::Newer { path: path.into(), found, known: crate::schema::NEWEST }
+    }
+}
+
+/// What can go wrong inside: SQLite, or what it returned.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Sqlite(rusqlite::Error),
+    Corrupt {
+        table: &'static str,
+        column: &'static str,
+        id: String,
+    },
+    /// What a check of the file found.
+    Damaged(String),
+}
+
+/// A fault in the contract's terms, to be told to several callers.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) kind: StoreErrorKind,
+    pub(crate) cause: String,
+    /// SQLite could not read or write the file.
+    is_storage_fault: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: StoreErrorKind, cause: impl Into<String>) -> Self {
+        Self { kind, cause: cause.into(), is_storage_fault: false }
+    }
+
+    /// What an error of SQLite means, in words that hold no value of a row: its number and SQLite's
+    /// own text for it, instead of the message of the statement.
+    pub(crate) fn of(error: &rusqlite::Error) -> Self {
+        let (kind, is_storage_fault) = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                (StoreErrorKind::Busy, false)
+            }
+            Some(ErrorCode::DiskFull) => (StoreErrorKind::Full, false),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (damaged(), true),
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied,
+            ) => (StoreErrorKind::Unavailable, true),
+            _ => (StoreErrorKind::Other, false),
+        };
+        let cause = match error.sqlite_error() {
+            Some(failure) => failure.to_string(),
+            None => "unexpected use of the driver".into(),
+        };
+        Self { kind, cause, is_storage_fault }
+    }
+
+    /// Whether nothing may be written on top of it.
+    pub(crate) fn is_storage_fault(&self) -> bool {
+        self.is_storage_fault
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Sqlite(error) => Self::of(&error),
+            Fault::Corrupt { table, column, id } => {
+                Self::new(StoreErrorKind::Corrupt { table, column, id }, "not what was written")
+            }
+            Fault::Damaged(cause) => Self::new(damaged(), cause),
+        }
+    }
+}
+
+/// The kind of an error of the file as a whole.
+fn damaged() -> StoreErrorKind {
+    StoreErrorKind::Corrupt { table: "database", column: "file", id: "the store".into() }
+}
+
+impl From<&Failure> for StoreError {
+    fn from(failure: &Failure) -> Self {
+        Self::new(BACKEND, failure.kind.clone()).with_source(failure.cause.clone())
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        Self::from(&Failure::from(fault))
+    }
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        Self::Store(fault.into())
+    }
+}

@@ -1,0 +1,149 @@
+//! The file itself: who may read it, whose it is, and how a new one comes to its name.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Fault, OpenError};
+use crate::reader::at_once;
+use crate::schema::{self, Origin};
+
+/// Where a file really is: links in the directories are followed. The last part is taken as it is
+/// spelled, so that SQLite does not read names like `:memory:` as its own.
+pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => Ok(directory.canonicalize()?.join(name)),
+        _ => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+    }
+}
+
+/// The path with something behind it: `-wal` for the log.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Opens a connection to a file that is there.
+pub(crate) fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Ok(Connection::open_with_flags(path, flags)?)
+}
+
+/// Whether there is such a file, which then is one that may be opened: a regular one that only its
+/// owner may read, and ours.
+pub(crate) fn is_there(path: &Path) -> Result<bool, OpenError> {
+    let found = match path.symlink_metadata() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(OpenError::io(path)(error)),
+    };
+    if !found.is_file() {
+        return Err(OpenError::NotAFile(path.into()));
+    }
+    check_private(path, &found)?;
+    if found.len() == 0 {
+        return Err(OpenError::Empty(path.into()));
+    }
+    match origin(path)? {
+        Origin::Ours(version) if version > schema::NEWEST => Err(OpenError::newer(path, version)),
+        Origin::Ours(_) => Ok(true),
+        Origin::Foreign => Err(OpenError::Foreign(path.into())),
+    }
+}
+
+#[cfg(unix)]
+fn check_private(path: &Path, found: &Metadata) -> Result<(), OpenError> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(OpenError::NotPrivate { path: path.into(), mode })
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &Path, _: &Metadata) -> Result<(), OpenError> {
+    Ok(())
+}
+
+/// Whose a file is, without changing a byte of it or beside it.
+fn origin(path: &Path) -> Result<Origin, OpenError> {
+    if log_size(path).map_err(OpenError::io(path))?.is_some() {
+        // Somebody has it open, or had: what it is may be in the log. A connection that cannot write
+        // changes nothing.
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        return match at_once(&connection, schema::origin) {
+            Err(Fault::Sqlite(error)) if is_no_database(&error) => Ok(Origin::Foreign),
+            origin => Ok(origin?),
+        };
+    }
+    // Nobody has it open, so that no locks of this process are lost when it is closed.
+    let mut header = Vec::new();
+    let file = File::open(path).map_err(OpenError::io(path))?;
+    file.take(100).read_to_end(&mut header).map_err(OpenError::io(path))?;
+    Ok(schema::origin_in_header(&header))
+}
+
+fn is_no_database(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase)
+}
+
+/// How long the log beside a file is; `None` when there is none, and so nobody has it open.
+pub(crate) fn log_size(path: &Path) -> io::Result<Option<u64>> {
+    match beside(path, "-wal").metadata() {
+        Ok(log) => Ok(Some(log.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a new file at `path`. It is written under another name and then given its own, so that
+/// nobody ever finds a part of it there; if somebody else makes one at the same time, the first
+/// counts.
+pub(crate) fn create(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let new = beside(path, &format!(".new-{}-{number}", process::id()));
+    let created = create_private(&new)
+        .map_err(OpenError::io(path))
+        .and_then(|()| write(&new))
+        .and_then(|()| give_name(&new, path).map_err(OpenError::io(path)));
+    // Also where it has got its name: the other one goes.
+    let _ = fs::remove_file(&new);
+    created
+}
+
+/// Creates an empty file that only its owner may read.
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.write(true).create_new(true).open(path).map(drop)
+}
+
+fn give_name(new: &Path, path: &Path) -> io::Result<()> {
+    File::open(new)?.sync_all()?;
+    match fs::hard_link(new, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_directory(path),
+    }
+}
+
+/// Makes the name of a file durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}

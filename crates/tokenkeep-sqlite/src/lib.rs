@@ -1,0 +1,79 @@
+//! A [`tokenkeep`] backend that keeps tokens, events and users in one SQLite file.
+//!
+//! ```
+//! # pollster::block_on(async {
+//! use std::sync::Arc;
+//! use tokenkeep::{Caller, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
+//! use tokenkeep_sqlite::SqliteStore;
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("tokens.db");
+//! let store = Arc::new(SqliteStore::open(&path)?);
+//! let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+//! store.put_user(alice).await?;
+//!
+//! let tokens = TokenService::builder(store.clone(), store).build();
+//! let alice = Caller::User(UserId::new(2));
+//! tokens.create(&alice, TokenChange::new().identifier("ci")).await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What it promises
+//!
+//! - **Durable.** With [`Durability::Full`], the default, the disk has been flushed when a commit
+//!   returns: it survives the death of the process and a power cut. With [`Durability::Normal`] a
+//!   power cut can lose the last commits.
+//! - **Shared.** Several processes on one machine may open the file. Not on a network file system:
+//!   locks and shared memory do not work there. Do not fork with an open store.
+//! - **Private.** A new file is created with mode 0600, and one that others may read is refused.
+//! - **Untouched.** A file that is another program's, or that a newer version has written, is
+//!   refused and left as it is. An older one is migrated in one transaction. A new one appears
+//!   under its name when it is complete.
+//! - **Checked.** A file that was not closed, or is open elsewhere, is read through before it is
+//!   used ([`CheckOnOpen`]), and refused when it is damaged.
+//! - **Bounded.** The log beside the file is moved into it every thousand pages. Readers that take
+//!   long can hold that up; from 64 MiB on the writer waits up to a second for them.
+//!
+//! # How it runs
+//!
+//! Reads run on the caller's thread, on a few connections of their own: they take microseconds.
+//! Writes wait in a queue and are committed together, so that one flush of the disk serves all who
+//! wait. A caller who finds nobody writing commits on its own thread, and holds it for the time of
+//! a flush; once commits take longer than a millisecond, or another process is in the way, or there
+//! are many rows to write, or the log is to be moved, a thread of the store's own does it. It works
+//! under any executor and needs none.
+//!
+//! # When the storage fails
+//!
+//! A full disk fails the commits that meet it, as [`Full`](tokenkeep::StoreErrorKind::Full); later
+//! ones go through when there is room. After any other failed write or flush, of a commit or of the
+//! log that is moved, the store writes no more and answers
+//! [`Unavailable`](tokenkeep::StoreErrorKind::Unavailable), since nothing can be acknowledged on top
+//! of it: look at the disk and open the store anew, which checks it. A disk that is full when the
+//! index of a long log has to grow counts as such a failure. A commit whose write or flush failed so
+//! is [`OutcomeUnknown`](tokenkeep::StoreErrorKind::OutcomeUnknown): it may be there after the
+//! reopening.
+#![forbid(unsafe_code)]
+
+mod columns;
+mod commit;
+mod error;
+mod events;
+mod file;
+mod line;
+mod list;
+mod maintenance;
+mod open;
+mod reader;
+mod schema;
+mod slot;
+mod store;
+mod tokens;
+mod users;
+mod writer;
+
+pub use error::OpenError;
+pub use maintenance::BackupError;
+pub use open::{CheckOnOpen, Durability, SqliteOptions};
+pub use store::SqliteStore;

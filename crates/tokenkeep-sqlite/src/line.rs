@@ -1,0 +1,186 @@
+//! The writing connection: transactions for a group of work, the log, and what a fault means.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::hooks::Wal;
+use tokenkeep::StoreErrorKind;
+
+use crate::error::{Failure, Fault};
+use crate::writer::Work;
+
+/// From how many pages on the log is moved into the database. Fewer cost more flushes, more make
+/// each move longer: a thousand pages hold the writer for 10 to 20 ms.
+const CHECKPOINT_PAGES: i32 = 1_000;
+
+/// From how many pages on readers are waited for, so that the log can start again: 64 MiB.
+const LOG_LIMIT_PAGES: i32 = 16_384;
+
+/// How long readers are waited for then.
+const READERS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The connection, and whether it may still be written on.
+#[derive(Debug)]
+pub(crate) struct Line {
+    connection: Connection,
+    /// The storage fault after which nothing is acknowledged any more.
+    broken: Option<Failure>,
+    /// How long the log is, in pages, as the last commit left it.
+    log_pages: Arc<AtomicI32>,
+    /// At which length the log is to be moved next.
+    checkpoint_at: i32,
+}
+
+impl Line {
+    /// Writes on `connection`, which does not wait for others by itself.
+    pub(crate) fn on(mut connection: Connection) -> Result<Self, Fault> {
+        let log_pages = Arc::new(AtomicI32::new(0));
+        let noted = log_pages.clone();
+        // Takes the place of the checkpoints that SQLite makes by itself, whose errors it drops.
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            noted.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { connection, broken: None, log_pages, checkpoint_at: CHECKPOINT_PAGES })
+    }
+
+    fn log_pages(&self) -> i32 {
+        self.log_pages.load(Ordering::Relaxed)
+    }
+
+    /// Begins a transaction; busy at once when another process is writing.
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        // Left open by a panic, if at all.
+        self.roll_back();
+        match &self.broken {
+            Some(failure) => Err(failure.clone()),
+            None => self.execute("BEGIN IMMEDIATE"),
+        }
+    }
+
+    /// Begins a transaction; busy when another process has been writing for longer than `patience`.
+    ///
+    /// SQLite's own waiting doubles its pauses, and starves beside a process that writes without a
+    /// pause.
+    pub(crate) fn begin_patiently(&mut self, patience: Duration) -> Result<(), Failure> {
+        let start = Instant::now();
+        let mut pause = Duration::from_micros(50);
+        loop {
+            match self.begin() {
+                Err(failure)
+                    if failure.kind == StoreErrorKind::Busy && start.elapsed() < patience => {}
+                begun => return begun,
+            }
+            thread::sleep(pause);
+            // Uneven, so that two who wait for each other fall out of step.
+            pause = if pause > Duration::from_micros(800) { pause / 9 } else { pause * 7 / 5 };
+        }
+    }
+
+    /// Does the work of a group in the transaction that has begun, and ends it.
+    pub(crate) fn write(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), Failure> {
+        let worked = group.iter_mut().try_for_each(|work| self.run(&mut **work));
+        let outcome = worked.and_then(|()| self.commit());
+        if outcome.is_err() {
+            self.roll_back();
+        }
+        outcome
+    }
+
+    /// Does one piece of work, which leaves no trace unless it is to stay. An error is one of the
+    /// whole transaction.
+    fn run(&mut self, work: &mut dyn Work) -> Result<(), Failure> {
+        self.execute("SAVEPOINT work")?;
+        let connection = &self.connection;
+        let ran = catch_unwind(AssertUnwindSafe(|| work.run(connection)));
+        let stays = match ran {
+            Ok(Ok(stays)) => stays,
+            Ok(Err(failure)) => {
+                let failure = self.failed(failure);
+                // Some failures end the transaction, with the work of others in it.
+                if self.broken.is_some() || self.connection.is_autocommit() {
+                    return Err(failure);
+                }
+                false
+            }
+            Err(_panic) => false,
+        };
+        if !stays {
+            self.execute("ROLLBACK TO work")?;
+        }
+        self.execute("RELEASE work")
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        self.execute("COMMIT").map_err(|failure| match failure.kind {
+            // The log may hold the commit, to be found when the file is opened again.
+            StoreErrorKind::Unavailable => {
+                Failure::new(StoreErrorKind::OutcomeUnknown, failure.cause)
+            }
+            _ => failure,
+        })
+    }
+
+    /// Ends a transaction that failed. A connection on which even that fails is not used again.
+    fn roll_back(&mut self) {
+        if !self.connection.is_autocommit() && self.execute("ROLLBACK").is_err() {
+            self.broken.get_or_insert_with(|| {
+                let cause = "a transaction could not be ended: open the store anew";
+                Failure::new(StoreErrorKind::Unavailable, cause)
+            });
+        }
+    }
+
+    /// Whether the log should be moved into the database.
+    pub(crate) fn needs_checkpoint(&self) -> bool {
+        self.broken.is_none() && self.log_pages() >= self.checkpoint_at
+    }
+
+    /// Moves the log into the database, so that it can start again. What readers still need stays
+    /// in the log; once that is too much, they are waited for.
+    pub(crate) fn checkpoint(&mut self) {
+        let mut left = self.move_log("PRAGMA wal_checkpoint(PASSIVE)");
+        if left > 0 && self.log_pages() >= LOG_LIMIT_PAGES {
+            let _ = self.connection.busy_timeout(READERS_PATIENCE);
+            left = self.move_log("PRAGMA wal_checkpoint(RESTART)");
+            let _ = self.connection.busy_timeout(Duration::ZERO);
+        }
+        let length = if left > 0 { self.log_pages() } else { 0 };
+        self.checkpoint_at = length.saturating_add(CHECKPOINT_PAGES);
+        self.log_pages.store(length, Ordering::Relaxed);
+    }
+
+    /// Runs a checkpoint, and tells how many pages it has left in the log.
+    fn move_log(&mut self, sql: &'static str) -> i32 {
+        let moved = self.connection.query_row(sql, (), |row| {
+            Ok((row.get::<_, i32>("log")?, row.get::<_, i32>("checkpointed")?))
+        });
+        match moved {
+            Ok((log, moved)) => log.saturating_sub(moved),
+            Err(error) => {
+                // A full disk or another process in the way: tried again later.
+                self.failed(Failure::of(&error));
+                self.log_pages()
+            }
+        }
+    }
+
+    fn execute(&mut self, sql: &'static str) -> Result<(), Failure> {
+        let done = self.connection.prepare_cached(sql).and_then(|mut sql| sql.execute(()));
+        done.map(drop).map_err(|error| self.failed(Failure::of(&error)))
+    }
+
+    /// Notes what a failure means for the work to come: nothing is written on top of a storage
+    /// fault. SQLite itself would go on.
+    fn failed(&mut self, failure: Failure) -> Failure {
+        if failure.is_storage_fault() {
+            let cause = format!("after {}: check the file and open the store anew", failure.cause);
+            self.broken.get_or_insert(Failure::new(StoreErrorKind::Unavailable, cause));
+        }
+        failure
+    }
+}

@@ -1,0 +1,251 @@
+//! Listing tokens: a query of the contract as SQL.
+
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use tokenkeep::{
+    Cursor, Filter, SearchWord, SortField, SortKey, SortValue, TokenId, TokenOrder, TokenPage,
+    TokenQuery, UserId, Visibility, Window,
+};
+
+use crate::error::Fault;
+use crate::tokens;
+
+/// Lists tokens; the page and the total see the same state.
+pub(crate) fn select(connection: &Connection, query: &TokenQuery) -> Result<TokenPage, Fault> {
+    let order = query.token_order();
+    let mut condition = Condition::of(query);
+    let total = if query.count { Some(count(connection, &condition)?) } else { None };
+
+    let limit = query.window.limit();
+    let offset = match &query.window {
+        Window::Offset { offset, .. } => i64::try_from(*offset).unwrap_or(i64::MAX),
+        Window::After { cursor, .. } => {
+            if let Some(cursor) = cursor {
+                condition.behind(&order, cursor);
+            }
+            0
+        }
+    };
+    let sql = format!(
+        concat!("SELECT ", tokens::columns!(), " FROM token WHERE {} ORDER BY {} LIMIT ? OFFSET ?"),
+        condition.to_sql(),
+        order_by(&order),
+    );
+    // One more than asked for, to know whether there is more.
+    condition.values.extend([Value::Integer(i64::from(limit) + 1), Value::Integer(offset)]);
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(params_from_iter(condition.values))?;
+    let mut tokens = Vec::new();
+    while let Some(row) = rows.next()? {
+        tokens.push(Arc::new(tokens::read(row)?));
+    }
+    let limit = limit as usize;
+    let more = tokens.len() > limit;
+    tokens.truncate(limit);
+    let next = tokens.last().filter(|_| more).map(|token| order.behind(token));
+    Ok(TokenPage { tokens, total, next })
+}
+
+fn count(connection: &Connection, condition: &Condition) -> Result<u64, Fault> {
+    let mut statement =
+        connection.prepare(&format!("SELECT count(*) FROM token WHERE {}", condition.to_sql()))?;
+    let count: i64 = statement.query_row(params_from_iter(&condition.values), |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+/// What must hold, with the values for its parameters in order.
+#[derive(Default)]
+struct Condition {
+    sql: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Condition {
+    fn of(query: &TokenQuery) -> Self {
+        let mut condition = Self::default();
+        if let Visibility::Limited { owner, also } = &query.visibility {
+            condition.and(
+                "(owner = ? OR id IN (SELECT unhex(value, '-') FROM json_each(?)))",
+                [Value::Integer(owner.get()), list_of(also.iter().map(TokenId::to_string))],
+            );
+        }
+        condition.filter(&query.filter);
+        for word in &query.search {
+            condition.search(word);
+        }
+        condition
+    }
+
+    fn and(&mut self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) {
+        self.sql.push(sql.into());
+        self.values.extend(values);
+    }
+
+    /// Adds a condition for a value that is asked for.
+    fn and_if(&mut self, sql: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.and(sql, [value.into()]);
+        }
+    }
+
+    fn filter(&mut self, filter: &Filter) {
+        self.and_if("identifier = ?", filter.identifier.clone());
+        self.and_if("intent = ?", filter.intent.map(|intent| intent.as_str().to_owned()));
+        self.and_if("owner = ?", filter.owner.map(UserId::get));
+        self.and_if("description = ?", filter.description.clone());
+        self.and_if("expires = ?", filter.expires.map(|at| at.as_micros()));
+        self.and_if("expiring = ?", filter.expiring.map(i64::from));
+        self.and_if("managed = ?", filter.managed.clone());
+        self.and_if("expiring AND expires < ?", filter.expired_before.map(|at| at.as_micros()));
+        if let Some(prefix) = &filter.managed_prefix {
+            self.and("managed >= ?", [prefix.clone().into()]);
+            self.and_if("managed < ?", behind_prefix(prefix));
+        }
+    }
+
+    /// SQLite's `lower` knows only ASCII, which is what is asked for.
+    fn search(&mut self, word: &SearchWord) {
+        let text = || Value::Text(word.text.to_ascii_lowercase());
+        let owners = list_of(word.owners.iter().map(|owner| owner.get()));
+        self.and(
+            "(instr(lower(identifier), ?) OR instr(intent, ?) OR instr(lower(description), ?) \
+             OR owner IN (SELECT value FROM json_each(?)))",
+            [text(), text(), text(), owners],
+        );
+    }
+
+    /// Only what comes behind a place: for some key equal in all keys before it, and behind in it.
+    fn behind(&mut self, order: &TokenOrder, cursor: &Cursor) {
+        let mut ways = Vec::new();
+        let mut values = Vec::new();
+        let mut equal = String::new();
+        let mut equal_values = Vec::new();
+        for (key, value) in order.keys().iter().zip(cursor.values()) {
+            let column = column(key.field);
+            let bound = bound(value);
+            ways.push(format!("{equal}{}", behind_in(*key, value)));
+            values.extend(equal_values.iter().cloned());
+            values.extend(Some(bound.clone()).filter(|bound| *bound != Value::Null));
+            equal = format!("{equal}{column} IS ? AND ");
+            equal_values.push(bound);
+        }
+        if let (Some(first), Some(value), true) =
+            (order.keys().first(), cursor.values().first(), ways.len() > 1)
+            && !is_nullable(first.field)
+        {
+            // Implied by each of the ways, and what an index can be entered by.
+            let at = if first.descending { "<=" } else { ">=" };
+            self.and(format!("{} {at} ?", column(first.field)), [bound(value)]);
+        }
+        self.and(format!("({})", ways.join(" OR ")), values);
+    }
+
+    /// The condition as one expression, in pairs of pairs: SQLite limits how deep one may be.
+    fn to_sql(&self) -> String {
+        fn join(conditions: &[String]) -> String {
+            match conditions {
+                [] => "TRUE".into(),
+                [one] => one.clone(),
+                many => {
+                    let (left, right) = many.split_at(many.len() / 2);
+                    format!("({} AND {})", join(left), join(right))
+                }
+            }
+        }
+        join(&self.sql)
+    }
+}
+
+/// The first text behind all those that start with `prefix`, in the order of their bytes; `None`
+/// when there is none.
+fn behind_prefix(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        // A range of characters steps over the surrogates, which are none.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
+
+/// What lies behind a value in one column, nulls being last when ascending and first when
+/// descending.
+fn behind_in(key: SortKey, value: &SortValue) -> String {
+    let column = column(key.field);
+    match (value, key.descending) {
+        (SortValue::Null, false) => "FALSE".into(),
+        (SortValue::Null, true) => format!("{column} IS NOT NULL"),
+        (_, true) => format!("{column} < ?"),
+        (_, false) if is_nullable(key.field) => format!("({column} > ? OR {column} IS NULL)"),
+        (_, false) => format!("{column} > ?"),
+    }
+}
+
+fn order_by(order: &TokenOrder) -> String {
+    let keys = order.keys().iter().map(|SortKey { field, descending }| {
+        // Where there are no nulls, naming them would keep an index from being used.
+        let direction = match (descending, is_nullable(*field)) {
+            (false, false) => "ASC",
+            (true, false) => "DESC",
+            (false, true) => "ASC NULLS LAST",
+            (true, true) => "DESC NULLS FIRST",
+        };
+        format!("{} {direction}", column(*field))
+    });
+    keys.collect::<Vec<_>>().join(", ")
+}
+
+const fn is_nullable(field: SortField) -> bool {
+    matches!(field, SortField::Managed | SortField::Expires)
+}
+
+const fn column(field: SortField) -> &'static str {
+    match field {
+        SortField::Id => "id",
+        SortField::Managed => "managed",
+        SortField::Identifier => "identifier",
+        SortField::Intent => "intent",
+        SortField::Owner => "owner",
+        SortField::Description => "description",
+        SortField::Expires => "expires",
+        SortField::Expiring => "expiring",
+    }
+}
+
+fn bound(value: &SortValue) -> Value {
+    match value {
+        SortValue::Number(number) => Value::Integer(*number),
+        SortValue::Text(text) => Value::Text(text.to_string()),
+        SortValue::Id(id) => Value::Blob(id.as_bytes().to_vec()),
+        SortValue::Null => Value::Null,
+    }
+}
+
+/// A JSON list, for one parameter that stands for many values.
+fn list_of<T: Into<serde_json::Value>>(values: impl Iterator<Item = T>) -> Value {
+    Value::Text(values.collect::<serde_json::Value>().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_the_next_one_begins() {
+        for (prefix, behind) in [
+            ("a", Some("b")),
+            ("a/", Some("a0")),
+            ("ü", Some("ý")),
+            ("a\u{d7ff}", Some("a\u{e000}")),
+            ("a\u{10ffff}", Some("b")),
+            ("\u{10ffff}", None),
+            ("", None),
+        ] {
+            assert_eq!(behind_prefix(prefix).as_deref(), behind, "{prefix:?}");
+        }
+    }
+}

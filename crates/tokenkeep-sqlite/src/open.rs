@@ -1,0 +1,283 @@
+//! Opening a store: checks before anything is written, settings that are read back.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Fault, OpenError};
+use crate::file;
+use crate::line::Line;
+use crate::maintenance::quick_check;
+use crate::reader::Readers;
+use crate::schema::{self, Origin};
+use crate::store::SqliteStore;
+use crate::writer::Writer;
+
+/// The first SQLite without the bug that loses a commit during another connection's checkpoint.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How much of the log stays on the disk once it has been emptied, in bytes.
+const JOURNAL_SIZE_LIMIT: i64 = 16 * 1024 * 1024;
+
+/// Held while a file is opened, one at a time in a process: looking at a file and closing it would
+/// drop the locks that another thread has just taken on it.
+static OPENING: Mutex<()> = Mutex::new(());
+
+/// What an acknowledged commit survives.
+///
+/// ```
+/// use tokenkeep_sqlite::Durability;
+///
+/// assert_eq!(Durability::default(), Durability::Full);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The death of the process and a power cut: the disk is flushed before a commit is
+    /// acknowledged (`synchronous=FULL`).
+    #[default]
+    Full,
+    /// The death of the process. A power cut can lose the last commits, acknowledged or not; what
+    /// is left is whole (`synchronous=NORMAL`).
+    Normal,
+}
+
+/// When a file is read through and checked while it is opened, which takes about a second for a
+/// million tokens. A damaged one is refused.
+///
+/// ```
+/// use tokenkeep_sqlite::{CheckOnOpen, SqliteOptions};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("tokens.db");
+/// let store = SqliteOptions::new().check(CheckOnOpen::Always).open(&path)?;
+/// # drop(store);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CheckOnOpen {
+    /// When it has a log, and so is open elsewhere or was not closed: after a crash or a fault of
+    /// the storage.
+    #[default]
+    WithLog,
+    /// Each time.
+    Always,
+    /// Never: [`SqliteStore::check`] can be called at a better time.
+    Never,
+}
+
+/// How to open a [`SqliteStore`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenkeep_sqlite::{Durability, SqliteOptions};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("tokens.db");
+/// let store = SqliteOptions::new()
+///     .durability(Durability::Normal)
+///     .busy_timeout(Duration::from_secs(1))
+///     .open(&path)?;
+/// # drop(store);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    durability: Durability,
+    check: CheckOnOpen,
+    busy_timeout: Duration,
+    readers: usize,
+}
+
+impl SqliteOptions {
+    /// The defaults: full durability, a check of files with a log, five seconds of patience with
+    /// other processes, and a reading connection for each processor.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            durability: Durability::default(),
+            check: CheckOnOpen::default(),
+            busy_timeout: Duration::from_secs(5),
+            readers: thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+
+    /// What an acknowledged commit survives.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// When the file is checked while it is opened.
+    #[must_use]
+    pub fn check(mut self, check: CheckOnOpen) -> Self {
+        self.check = check;
+        self
+    }
+
+    /// How long to wait for another process that is writing before the call fails as busy; an hour
+    /// at most.
+    #[must_use]
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout.min(Duration::from_hours(1));
+        self
+    }
+
+    /// How many connections read, at least one: as many calls can read at the same time.
+    #[must_use]
+    pub fn readers(mut self, readers: usize) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// Opens the file at `path`, or creates it, readable by its owner only. This thread is held
+    /// until that is done.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] tells what is wrong and what to do. A file that is not a tokenkeep database,
+    /// that a newer version has written, or that others may read is refused and left as it was.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            return Err(OpenError::LibraryTooOld(rusqlite::version().into()));
+        }
+        let path = file::real_path(path.as_ref()).map_err(OpenError::io(path.as_ref()))?;
+        let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !file::is_there(&path)? {
+            file::create(&path, |new| self.write_new(new))?;
+        }
+        let had_log = file::log_size(&path).map_err(OpenError::io(&path))? > Some(0);
+
+        let mut writer = self.connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        self.enter_wal(&writer)?;
+        // Its transaction also makes the log, which shows from here on that the file is open.
+        match schema::migrate(&mut writer)? {
+            Origin::Ours(found) if found > schema::NEWEST => {
+                return Err(OpenError::newer(&path, found));
+            }
+            Origin::Ours(_) => {}
+            Origin::Foreign => return Err(OpenError::Foreign(path)),
+        }
+        self.set_up_writer(&writer)?;
+        if self.check == CheckOnOpen::Always || (had_log && self.check == CheckOnOpen::WithLog) {
+            quick_check(&writer)?;
+        }
+
+        let reader = || self.connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let others = (1..self.readers).map(|_| reader()).collect::<Result<_, _>>()?;
+        let readers = Readers::new(reader()?, others);
+        let writer = Writer::start(Line::on(writer)?, self.busy_timeout);
+        let writer = writer.map_err(OpenError::io(&path))?;
+        Ok(SqliteStore::new(path, readers, writer))
+    }
+
+    /// Writes the schema into an empty file of our own.
+    fn write_new(&self, path: &Path) -> Result<(), OpenError> {
+        let mut connection = self.connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::create(&mut connection)?;
+        self.enter_wal(&connection)
+    }
+
+    /// A connection with the settings that readers and the writer share.
+    fn connect(&self, path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
+        let connection = file::connect(path, mode)?;
+        connection.busy_timeout(self.busy_timeout).map_err(Fault::from)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        set(&connection, "foreign_keys", 1)?;
+        set(&connection, "trusted_schema", 0)?;
+        set(&connection, "cell_size_check", 1)?;
+        set(&connection, "secure_delete", 1)?;
+        set(&connection, "mmap_size", 0)?;
+        let defensive = DbConfig::SQLITE_DBCONFIG_DEFENSIVE;
+        if connection.set_db_config(defensive, true).map_err(Fault::from)? {
+            Ok(connection)
+        } else {
+            Err(OpenError::Setting { setting: "defensive mode" })
+        }
+    }
+
+    /// Switches the file to the write-ahead log, unless it is already.
+    fn enter_wal(&self, connection: &Connection) -> Result<(), OpenError> {
+        let start = Instant::now();
+        loop {
+            let mode = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| {
+                row.get::<_, String>(0)
+            });
+            match mode {
+                Ok(mode) if mode == "wal" => return Ok(()),
+                Ok(_) => return Err(OpenError::Setting { setting: "journal_mode=wal" }),
+                // Another process has the file open in the other mode.
+                Err(error) if start.elapsed() > self.busy_timeout => {
+                    return Err(Fault::from(error).into());
+                }
+                Err(_) => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    fn set_up_writer(&self, connection: &Connection) -> Result<(), OpenError> {
+        let synchronous = match self.durability {
+            Durability::Normal => 1,
+            Durability::Full => 2,
+        };
+        set(connection, "synchronous", synchronous)?;
+        set(connection, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+        // The writing thread waits in its own way.
+        set(connection, "busy_timeout", 0)
+    }
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Sets a pragma and reads it back.
+fn set(connection: &Connection, setting: &'static str, value: i64) -> Result<(), OpenError> {
+    connection.pragma_update(None, setting, value).map_err(Fault::from)?;
+    let read = connection.pragma_query_value(None, setting, |row| row.get::<_, i64>(0));
+    match read.map_err(Fault::from)? {
+        read if read == value => Ok(()),
+        _ => Err(OpenError::Setting { setting }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection says of its settings.
+    fn settings(connection: &Connection, names: &[&str]) -> Vec<i64> {
+        let read = |name: &&str| connection.pragma_query_value(None, name, |row| row.get(0));
+        names.iter().map(read).collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn every_connection_has_the_settings_that_were_promised() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.db");
+        let options = SqliteOptions::new();
+        drop(options.open(&path).unwrap());
+        for mode in [OpenFlags::SQLITE_OPEN_READ_ONLY, OpenFlags::SQLITE_OPEN_READ_WRITE] {
+            let connection = options.connect(&path, mode).unwrap();
+            let names =
+                ["foreign_keys", "trusted_schema", "cell_size_check", "secure_delete", "mmap_size"];
+            assert_eq!(settings(&connection, &names), [1, 0, 1, 1, 0]);
+            let defensive = connection.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE).unwrap();
+            assert!(defensive);
+        }
+        for (durability, synchronous) in [(Durability::Full, 2), (Durability::Normal, 1)] {
+            let options = SqliteOptions::new().durability(durability);
+            let connection = options.connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+            options.set_up_writer(&connection).unwrap();
+            let names = ["synchronous", "journal_size_limit", "busy_timeout"];
+            assert_eq!(settings(&connection, &names), [synchronous, JOURNAL_SIZE_LIMIT, 0]);
+        }
+        assert_eq!(Durability::default(), Durability::Full);
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading connections. Reads run on the caller's thread: they take a few microseconds, and a hop
+//! to another thread and back takes more.
+
+use std::iter;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokenkeep::StoreError;
+
+use crate::error::Fault;
+
+/// A few connections that only read. Each call takes one for itself.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    first: Mutex<Connection>,
+    others: Box<[Mutex<Connection>]>,
+    /// How many calls wait for a connection.
+    waiting: AtomicUsize,
+    /// Held while a waiting call looks, so that it misses no connection that becomes free.
+    looking: Mutex<()>,
+    freed: Condvar,
+}
+
+impl Readers {
+    pub(crate) fn new(first: Connection, others: Vec<Connection>) -> Self {
+        Self {
+            first: Mutex::new(first),
+            others: others.into_iter().map(Mutex::new).collect(),
+            waiting: AtomicUsize::new(0),
+            looking: Mutex::new(()),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Runs one statement.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        Ok(read(&self.take())?)
+    }
+
+    /// Runs several statements that see the same state.
+    pub(crate) fn read_at_once<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        self.read(|connection| at_once(connection, read))
+    }
+
+    /// A connection that is free, waiting until there is one.
+    fn take(&self) -> Taken<'_> {
+        if let Some(taken) = self.try_take() {
+            return taken;
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut looking = lock(&self.looking);
+        let taken = loop {
+            match self.try_take() {
+                Some(taken) => break taken,
+                None => looking = self.freed.wait(looking).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        taken
+    }
+
+    /// A connection that is free, the same one for the same thread where possible: its pages are
+    /// warm.
+    fn try_take(&self) -> Option<Taken<'_>> {
+        let count = self.others.len() + 1;
+        let all = || iter::once(&self.first).chain(&self.others);
+        let from_own = all().cycle().skip(thread_number() % count).take(count);
+        let mut free = from_own.filter_map(|connection| match connection.try_lock() {
+            Ok(connection) => Some(connection),
+            // Statements and transactions have ended themselves when the panic unwound them.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        free.next().map(|connection| Taken { connection, _freed: Freed(self) })
+    }
+}
+
+/// A connection that has been taken. Dropping it gives it back, then wakes who waits.
+struct Taken<'a> {
+    connection: MutexGuard<'a, Connection>,
+    _freed: Freed<'a>,
+}
+
+impl Deref for Taken<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// Wakes a waiting call when it is dropped.
+struct Freed<'a>(&'a Readers);
+
+impl Drop for Freed<'_> {
+    fn drop(&mut self) {
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            let _looking = lock(&self.0.looking);
+            self.0.freed.notify_one();
+        }
+    }
+}
+
+/// Runs several statements that see the same state.
+pub(crate) fn at_once<T>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let moment = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    let answer = read(&moment)?;
+    moment.finish()?;
+    Ok(answer)
+}
+
+/// A small number of this thread's own.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn readers(count: usize) -> Readers {
+        let connection = || Connection::open_in_memory().unwrap();
+        Readers::new(connection(), (1..count).map(|_| connection()).collect())
+    }
+
+    #[test]
+    fn a_call_takes_whichever_connection_becomes_free() {
+        let readers = readers(2);
+        let (held, both_held) = mpsc::channel();
+        thread::scope(|scope| {
+            // One connection is held for long, the other for a moment.
+            for time in [Duration::from_secs(2), Duration::from_millis(50)] {
+                let (readers, held) = (&readers, held.clone());
+                scope.spawn(move || {
+                    let taken = readers.take();
+                    held.send(()).unwrap();
+                    thread::sleep(time);
+                    drop(taken);
+                });
+            }
+            both_held.recv().unwrap();
+            both_held.recv().unwrap();
+            let start = Instant::now();
+            let more: Vec<_> = (0..4).map(|_| scope.spawn(|| drop(readers.take()))).collect();
+            for thread in more {
+                thread.join().unwrap();
+            }
+            assert!(start.elapsed() < Duration::from_secs(1), "waited for the busy one");
+        });
+    }
+
+    #[test]
+    fn a_panic_while_reading_takes_no_connection_away() {
+        let readers = readers(1);
+        for _ in 0..2 {
+            let panicked = thread::scope(|scope| {
+                scope.spawn(|| readers.read(|_| -> Result<(), Fault> { panic!() })).join()
+            });
+            assert!(panicked.is_err());
+            readers.read(|_| Ok(())).unwrap();
+        }
+    }
+}

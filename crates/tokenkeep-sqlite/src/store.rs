@@ -1,0 +1,168 @@
+//! The store: what the traits ask for, sent to a reading or to the writing connection.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokenkeep::{
+    Commit, CommitError, Event, EventQuery, Group, GroupId, Lookup, Permission, Permissions,
+    Profile, StoreError, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, User,
+    UserDirectory, UserId, UserStore, UserStoreError,
+};
+
+use crate::error::OpenError;
+use crate::open::SqliteOptions;
+use crate::reader::Readers;
+use crate::writer::{Effort, Writer};
+use crate::{commit, events, list, tokens, users};
+
+/// Keeps tokens, events and users in one SQLite file, which several processes may share.
+///
+/// Reads run on the caller's thread. Writes of many callers are committed together. See the
+/// [crate's page](crate) for an example.
+#[derive(Debug)]
+pub struct SqliteStore {
+    pub(crate) path: PathBuf,
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the file at `path`, or creates it, with the default [`SqliteOptions`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; a file that is there is as it was.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        SqliteOptions::new().open(path)
+    }
+
+    pub(crate) fn new(path: PathBuf, readers: Readers, writer: Writer) -> Self {
+        Self { path, readers, writer }
+    }
+}
+
+/// How long it takes to write so many rows.
+fn effort_of(rows: usize) -> Effort {
+    if rows > 32 { Effort::Long } else { Effort::Short }
+}
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
+        self.readers.read(|connection| tokens::find(connection, lookup))
+    }
+
+    async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
+        self.readers.read_at_once(|connection| list::select(connection, query))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let effort = effort_of(commit.changes.len() + commit.events.len());
+        self.writer.run(effort, move |connection| commit::apply(connection, &commit)).await
+    }
+
+    async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
+        let touches = touches.to_vec();
+        let effort = effort_of(touches.len());
+        self.writer.run(effort, move |connection| Ok(tokens::touch(connection, &touches)?)).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        self.readers.read(|connection| events::select(connection, query))
+    }
+
+    async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut pruned = 0;
+        loop {
+            // Part by part, so that others can write in between.
+            let part = move |connection: &Connection| Ok(events::prune(connection, before)?);
+            match self.writer.run::<u64, StoreError>(Effort::Long, part).await? {
+                0 => return Ok(pruned),
+                part => pruned += part,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl UserDirectory for SqliteStore {
+    async fn is_active(&self, user: UserId) -> Result<Option<bool>, StoreError> {
+        self.readers.read(|connection| users::is_active(connection, user))
+    }
+
+    async fn profiles(&self, users: &[UserId]) -> Result<Vec<Profile>, StoreError> {
+        self.readers.read_at_once(|connection| {
+            let found = users.iter().map(|user| users::profile(connection, *user));
+            found.filter_map(Result::transpose).collect()
+        })
+    }
+
+    async fn permissions(
+        &self,
+        user: UserId,
+        on: Option<TokenId>,
+    ) -> Result<Permissions, StoreError> {
+        self.readers.read(|connection| users::permissions(connection, user, on))
+    }
+
+    async fn granted_tokens(
+        &self,
+        user: UserId,
+        permission: Permission,
+    ) -> Result<Vec<TokenId>, StoreError> {
+        self.readers.read(|connection| users::granted_tokens(connection, user, permission))
+    }
+
+    async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
+        self.readers.read(|connection| users::named(connection, username))
+    }
+
+    async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
+        self.readers.read(|connection| users::matching(connection, word))
+    }
+}
+
+#[async_trait]
+impl UserStore for SqliteStore {
+    async fn put_user(&self, user: User) -> Result<(), UserStoreError> {
+        self.writer.run(Effort::Short, move |connection| users::put_user(connection, &user)).await
+    }
+
+    async fn remove_user(&self, user: UserId) -> Result<bool, UserStoreError> {
+        self.writer.run(Effort::Short, move |connection| users::remove_user(connection, user)).await
+    }
+
+    async fn put_group(&self, group: Group) -> Result<(), UserStoreError> {
+        self.writer.run(Effort::Short, move |connection| users::put_group(connection, &group)).await
+    }
+
+    async fn remove_group(&self, group: GroupId) -> Result<bool, UserStoreError> {
+        self.writer
+            .run(Effort::Short, move |connection| users::remove_group(connection, group))
+            .await
+    }
+
+    async fn grant(
+        &self,
+        user: UserId,
+        permission: Permission,
+        on: Option<TokenId>,
+    ) -> Result<(), UserStoreError> {
+        self.writer
+            .run(Effort::Short, move |connection| users::grant(connection, user, permission, on))
+            .await
+    }
+
+    async fn revoke(
+        &self,
+        user: UserId,
+        permission: Permission,
+        on: Option<TokenId>,
+    ) -> Result<(), UserStoreError> {
+        self.writer
+            .run(Effort::Short, move |connection| users::revoke(connection, user, permission, on))
+            .await
+    }
+}

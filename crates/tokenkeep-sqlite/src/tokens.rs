@@ -1,0 +1,105 @@
+//! Rows of tokens.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use tokenkeep::{Intent, KeyDigest, Lookup, Revision, SealedKey, Token, TokenId, Touch, UserId};
+
+use crate::columns::{Columns, RowName};
+use crate::error::Fault;
+
+/// The columns of a token, in the order in which [`read`] takes them.
+macro_rules! columns {
+    () => {
+        "id, identifier, intent, owner, description, expires, expiring, managed, revision, \
+         created, updated, last_used, owner_may_view_key, key_digest, sealed_key"
+    };
+}
+pub(crate) use columns;
+
+/// Finds one token.
+pub(crate) fn find(
+    connection: &Connection,
+    lookup: Lookup<'_>,
+) -> Result<Option<Arc<Token>>, Fault> {
+    match lookup {
+        Lookup::Id(id) => find_by(
+            connection,
+            concat!("SELECT ", columns!(), " FROM token WHERE id = ?1"),
+            [id.as_bytes()],
+        ),
+        Lookup::Identifier(identifier) => find_by(
+            connection,
+            concat!("SELECT ", columns!(), " FROM token WHERE identifier = ?1"),
+            [identifier.as_str()],
+        ),
+        Lookup::Marker(marker) => find_by(
+            connection,
+            concat!("SELECT ", columns!(), " FROM token WHERE managed = ?1"),
+            [marker.as_str()],
+        ),
+        Lookup::KeyDigest(digest) => find_by(
+            connection,
+            concat!("SELECT ", columns!(), " FROM token WHERE key_digest = ?1"),
+            [digest.as_bytes()],
+        ),
+    }
+}
+
+fn find_by(
+    connection: &Connection,
+    sql: &'static str,
+    by: impl Params,
+) -> Result<Option<Arc<Token>>, Fault> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row(by, |row| Ok(read(row))).optional()?;
+    Ok(found.transpose()?.map(Arc::new))
+}
+
+/// A token from a row of `columns!()`.
+pub(crate) fn read(row: &Row<'_>) -> Result<Token, Fault> {
+    let mut columns = Columns::of(row, "token");
+    let id = TokenId::from_bytes(columns.sixteen_bytes("id")?);
+    columns.name(RowName::Uuid(*id.as_bytes()));
+    Ok(Token {
+        id,
+        identifier: columns.parsed("identifier", |text| text.parse().ok())?,
+        intent: columns.parsed("intent", Intent::from_name)?,
+        owner: UserId::new(columns.integer("owner")?),
+        description: columns.text("description")?.into(),
+        expires: columns.time_or_null("expires")?,
+        expiring: columns.boolean("expiring")?,
+        managed: match columns.text_or_null("managed")? {
+            Some(marker) => Some(marker.parse().map_err(|_| columns.corrupt("managed"))?),
+            None => None,
+        },
+        revision: read_revision(&mut columns)?,
+        created: columns.time("created")?,
+        updated: columns.time("updated")?,
+        last_used: columns.time_or_null("last_used")?,
+        owner_may_view_key: columns.boolean("owner_may_view_key")?,
+        key_digest: {
+            let digest = KeyDigest::from_bytes(columns.bytes("key_digest")?);
+            digest.ok_or_else(|| columns.corrupt("key_digest"))?
+        },
+        sealed_key: columns.bytes_or_null("sealed_key")?.map(SealedKey::from_bytes),
+    })
+}
+
+/// The next column as a revision.
+pub(crate) fn read_revision(columns: &mut Columns<'_>) -> Result<Revision, Fault> {
+    let revision = Revision::new(columns.integer("revision")?);
+    revision.ok_or_else(|| columns.corrupt("revision"))
+}
+
+/// Records when tokens were used, only ever forward.
+pub(crate) fn touch(connection: &Connection, touches: &[Touch]) -> Result<(), rusqlite::Error> {
+    let mut update = connection.prepare_cached(
+        "UPDATE token SET last_used = ?2 \
+         WHERE id = ?1 AND (last_used IS NULL OR last_used < ?2)",
+    )?;
+    for touch in touches {
+        update.execute(params![touch.token.as_bytes(), touch.at.as_micros()])?;
+    }
+    Ok(())
+}
