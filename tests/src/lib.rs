@@ -1,0 +1,13 @@
+//! What the tests share: the vectors' fixture, the vectors themselves, and the backends.
+
+pub mod backend;
+pub mod broken;
+pub mod broken_users;
+pub mod fixture;
+pub mod meddling;
+pub mod model;
+pub mod properties;
+pub mod vectors;
+
+#[doc = include_str!("../../README.md")]
+pub mod readme {}

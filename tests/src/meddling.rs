@@ -1,0 +1,96 @@
+//! A store in which something happens just before a commit.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokenkeep::{
+    Change, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
+    TokenPage, TokenQuery, TokenStore, Touch,
+};
+
+type Happening = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Wraps a store, and lets others act between the service's reading and its commit.
+pub struct MeddledStore {
+    inner: Arc<dyn TokenStore>,
+    happenings: Mutex<VecDeque<Happening>>,
+    marker_lookups: AtomicUsize,
+}
+
+impl MeddledStore {
+    pub fn new(inner: Arc<dyn TokenStore>) -> Self {
+        Self { inner, happenings: Mutex::default(), marker_lookups: AtomicUsize::new(0) }
+    }
+
+    /// Does something before the next commit that has nothing happening before it yet.
+    pub fn before_next_commit<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        happening: impl FnOnce() -> F + Send + 'static,
+    ) {
+        self.happenings.lock().unwrap().push_back(Box::new(|| Box::pin(happening())));
+    }
+}
+
+impl MeddledStore {
+    pub fn forget_lookups(&self) {
+        self.marker_lookups.store(0, Ordering::SeqCst);
+    }
+
+    pub fn has_looked_for_markers(&self) -> bool {
+        self.marker_lookups.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl fmt::Debug for MeddledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeddledStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+/// Changes a token behind everybody's back.
+pub async fn change(store: &dyn TokenStore, identifier: &str, change: impl FnOnce(&mut Token)) {
+    let identifier = identifier.parse().unwrap();
+    let before = store.find(Lookup::Identifier(&identifier)).await.unwrap().unwrap();
+    let mut after = Token { revision: before.revision.next().unwrap(), ..Token::clone(&before) };
+    change(&mut after);
+    let changes = vec![Change::replace(&before, after)];
+    store.commit(Commit { changes, events: Vec::new() }).await.unwrap();
+}
+
+#[async_trait]
+impl TokenStore for MeddledStore {
+    async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
+        if let Lookup::Marker(_) = lookup {
+            self.marker_lookups.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.find(lookup).await
+    }
+
+    async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let happening = self.happenings.lock().unwrap().pop_front();
+        if let Some(happening) = happening {
+            happening().await;
+        }
+        self.inner.commit(commit).await
+    }
+
+    async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
+        self.inner.touch(touches).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        self.inner.events(query).await
+    }
+
+    async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.prune_events(before).await
+    }
+}

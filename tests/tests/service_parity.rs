@@ -1,0 +1,209 @@
+//! Whatever is asked of it, a service gives equal answers and leaves equal rows and events on
+//! memory and SQLite.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Map, Value, json};
+use tokenkeep::{
+    Caller, Event, EventQuery, ManualClock, Revision, SeededRandom, Timestamp, Token, TokenChange,
+    TokenError, TokenService, TokenView, UserId,
+};
+use tokenkeep_tests::backend::{Backend, Loaded, LoadedMemory, LoadedSqlite};
+use tokenkeep_tests::fixture::Fixture;
+use tokenkeep_tests::properties::cases_at_least;
+use tokenkeep_tests::vectors::all_tokens;
+
+/// What is asked of a service.
+#[derive(Debug, Clone)]
+enum Ask {
+    Create(Caller, Value),
+    Update(Caller, &'static str, Value, Option<i64>),
+    PartialUpdate(Caller, &'static str, Value, Option<i64>),
+    Retrieve(Caller, &'static str),
+    Authenticate(&'static str),
+    Wait(u64),
+    SetActive(i64, bool),
+}
+
+const IDENTIFIERS: [&str; 8] = [
+    "alice-api",
+    "alice-app",
+    "bob_app",
+    "alice-recovery",
+    "outpost-embedded",
+    "new",
+    "NEW",
+    "not a slug",
+];
+
+fn caller() -> impl Strategy<Value = Caller> {
+    let user = |number| Caller::User(UserId::new(number));
+    let users = [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 99].map(user);
+    select(users.into_iter().chain([Caller::System]).collect::<Vec<_>>())
+}
+
+/// A body whose fields are right more often than wrong.
+fn body() -> impl Strategy<Value = Value> {
+    let field = |name: &'static str, values: Vec<Value>| {
+        prop::option::weighted(0.4, select(values)).prop_map(move |value| value.map(|v| (name, v)))
+    };
+    let times = json!([
+        null,
+        "2024-09-27T15:00:00Z",
+        "2024-09-28T14:26:18.090001Z",
+        "2020-01-01T00:00:00Z",
+        "2024-10-04T14:26:18.090000Z",
+        "soon"
+    ]);
+    let of = |values: Value| values.as_array().unwrap().clone();
+    let fields = (
+        field("identifier", of(json!(["new", "NEW", "alice-app", "other", " padded ", "a b", 5]))),
+        field("intent", of(json!(["api", "app_password", "recovery", "verification", "API"]))),
+        field("user", of(json!([1, 2, 3, "4", 99, null]))),
+        field("description", of(json!(["", "text", " trimmed ", 1.5, null]))),
+        field("expires", of(times)),
+        field("expiring", of(json!([true, false, "yes", "maybe"]))),
+        field("managed", of(json!([null, "m-1", "m-2", " m-3 ", ""]))),
+    );
+    fields.prop_map(|(a, b, c, d, e, f, g)| {
+        let fields = [a, b, c, d, e, f, g].into_iter().flatten();
+        Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+    })
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let identifier = || select(IDENTIFIERS.to_vec());
+    let expected = || prop::option::weighted(0.2, 1_i64..4);
+    let keys = ["key-alice-api", "key-admin", "key-carol", "key-alice-app", "key-expired", "none"];
+    prop_oneof![
+        3 => (caller(), body()).prop_map(|(caller, body)| Ask::Create(caller, body)),
+        3 => (caller(), identifier(), body(), expected())
+            .prop_map(|(caller, name, body, rev)| Ask::Update(caller, name, body, rev)),
+        5 => (caller(), identifier(), body(), expected())
+            .prop_map(|(caller, name, body, rev)| Ask::PartialUpdate(caller, name, body, rev)),
+        1 => (caller(), identifier()).prop_map(|(caller, name)| Ask::Retrieve(caller, name)),
+        1 => select(keys.to_vec()).prop_map(Ask::Authenticate),
+        1 => (0_u64..100_000).prop_map(Ask::Wait),
+        1 => (select(vec![1_i64, 2, 5]), any::<bool>()).prop_map(|(u, a)| Ask::SetActive(u, a)),
+    ]
+}
+
+/// A service on one backend.
+struct Side {
+    backend: Backend,
+    clock: Arc<ManualClock>,
+    service: TokenService,
+}
+
+impl Side {
+    fn new(fixture: &Fixture, backend: Backend) -> Self {
+        let clock = Arc::new(ManualClock::at(fixture.now()));
+        let store = backend.tokens.clone();
+        let service = TokenService::builder(store, backend.users.clone())
+            .clock(clock.clone())
+            .random(Arc::new(SeededRandom::new(1)))
+            .build();
+        Self { backend, clock, service }
+    }
+
+    /// The answer, as far as a caller can see it.
+    async fn answer(&self, ask: &Ask) -> Value {
+        let tokens = &self.service;
+        match ask {
+            Ask::Create(caller, body) => {
+                let created = tokens.create(caller, change(body, None)).await;
+                shown(created.map(|c| json!([c.view, c.view.revision().get(), c.key.expose()])))
+            }
+            Ask::Update(caller, name, body, expected) => {
+                let updated = tokens.update(caller, name, change(body, *expected)).await;
+                shown(updated.map(|u| json!([view(&u.view), u.changed])))
+            }
+            Ask::PartialUpdate(caller, name, body, expected) => {
+                let updated = tokens.partial_update(caller, name, change(body, *expected)).await;
+                shown(updated.map(|u| json!([view(&u.view), u.changed])))
+            }
+            Ask::Retrieve(caller, name) => {
+                shown(tokens.retrieve(caller, name).await.map(|v| view(&v)))
+            }
+            Ask::Authenticate(key) => {
+                let header = format!("Bearer {key}");
+                let who = tokens.authenticate(Some(header.as_bytes())).await;
+                shown(who.map(|who| json!(who.caller().to_string())))
+            }
+            Ask::Wait(seconds) => {
+                self.clock.advance(Duration::from_secs(*seconds));
+                Value::Null
+            }
+            Ask::SetActive(id, active) => {
+                let mut profiles = self.backend.users.profiles(&[UserId::new(*id)]).await.unwrap();
+                let mut user = tokenkeep::User::clone(&profiles.remove(0).user);
+                user.is_active = *active;
+                self.backend.users.put_user(user).await.unwrap();
+                Value::Null
+            }
+        }
+    }
+
+    async fn rows(&self) -> (Vec<Token>, Vec<Event>) {
+        let all = EventQuery { limit: u32::MAX, ..EventQuery::default() };
+        let events = self.backend.tokens.events(&all).await.unwrap();
+        (all_tokens(&*self.backend.tokens).await, events)
+    }
+}
+
+fn change(body: &Value, expected: Option<i64>) -> TokenChange {
+    let change = TokenChange::from_json(body.to_string().as_bytes());
+    match expected.and_then(Revision::new) {
+        Some(expected) => change.expecting(expected),
+        None => change,
+    }
+}
+
+fn view(view: &TokenView) -> Value {
+    json!([view, view.revision().get()])
+}
+
+fn shown(answer: Result<Value, TokenError>) -> Value {
+    answer.unwrap_or_else(|error| {
+        let stored = matches!(error, TokenError::Store(_));
+        assert!(!stored, "no input makes a store fail: {error:?}");
+        error.to_json()
+    })
+}
+
+proptest! {
+    #![proptest_config(cases_at_least(128))]
+
+    #[test]
+    fn a_service_answers_alike_on_every_backend(asks in prop::collection::vec(ask(), 1..40)) {
+        let fixture = Fixture::read();
+        let sqlite = LoadedSqlite::new(&fixture);
+        pollster::block_on(async {
+            let memory = Side::new(&fixture, LoadedMemory(&fixture).fresh());
+            let sqlite = Side::new(&fixture, sqlite.fresh());
+            for ask in &asks {
+                let (on_memory, on_sqlite) = (memory.answer(ask).await, sqlite.answer(ask).await);
+                assert_eq!(on_memory, on_sqlite, "{ask:?}");
+            }
+            let (rows, events) = memory.rows().await;
+            assert_eq!((&rows, &events), (&sqlite.rows().await.0, &sqlite.rows().await.1));
+            check_invariants(&rows, &events, fixture.now());
+        });
+    }
+}
+
+/// What no sequence of requests may break.
+fn check_invariants(rows: &[Token], events: &[Event], start: Timestamp) {
+    for token in rows {
+        let own: Vec<_> = events.iter().filter(|event| event.token == token.id).collect();
+        let created_here = i64::from(own.first().is_some_and(|event| event.revision.get() == 1));
+        let changes = i64::try_from(own.len()).unwrap() - created_here;
+        assert_eq!(token.revision.get(), 1 + changes, "a change without its event: {token:?}");
+        assert!(token.updated >= token.created && token.created >= start);
+        let unlimited = token.expiring && token.expires.is_none();
+        assert!(!unlimited, "a token that expires has an expiry: {token:?}");
+    }
+}

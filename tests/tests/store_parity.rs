@@ -1,0 +1,320 @@
+//! Whatever is done to them, memory and SQLite answer as the model does and hold the same rows.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use tokenkeep::{
+    Caller, Change, Commit, CommitError, Event, EventId, EventKind, EventPosition, EventQuery,
+    Filter, Intent, KeyDigest, Lookup, Revision, SealedKey, SearchWord, SortField, SortKey,
+    Timestamp, Token, TokenField, TokenFields, TokenId, TokenKey, TokenQuery, Touch, UserId,
+    Visibility, Window,
+};
+use tokenkeep_tests::backend::Backend;
+use tokenkeep_tests::model::{Model, Page, Refusal};
+use tokenkeep_tests::properties::cases_at_least;
+use tokenkeep_tests::vectors::all_tokens;
+
+/// What is done to a store.
+#[derive(Debug, Clone)]
+enum Step {
+    Commit(Vec<Draft>, Vec<Event>),
+    Touch(Vec<Touch>),
+    Prune(Timestamp),
+    Find(Token),
+    /// Lists page after page until there is no more.
+    Walk(TokenQuery),
+    Events(EventQuery),
+}
+
+/// A change that is made ready when it is known what is there.
+#[derive(Debug, Clone)]
+enum Draft {
+    Insert(Token),
+    Replace(Token, TokenFields, Guess),
+    Delete(TokenId, Guess),
+    Expect(TokenId, Guess),
+}
+
+/// Which revision a change expects.
+#[derive(Debug, Clone, Copy)]
+enum Guess {
+    Current,
+    First,
+    Third,
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    (0_i64..6).prop_map(|n| Timestamp::from_micros(1_700_000_000_000_000 + n).unwrap())
+}
+
+fn id() -> impl Strategy<Value = TokenId> {
+    (0_u8..5).prop_map(|n| TokenId::from_bytes([n; 16]))
+}
+
+fn user() -> impl Strategy<Value = UserId> {
+    (0_i64..3).prop_map(UserId::new)
+}
+
+fn token() -> impl Strategy<Value = Token> {
+    let names = select(vec!["a", "A", "b", "ab", "-"]);
+    let markers = select(vec![None, None, Some("m"), Some("M"), Some("m/1")]);
+    let texts = select(vec!["", "a", "B", "ä", "%"]);
+    let unique = (id(), names, markers, 0_u8..6);
+    let shown =
+        (select(Intent::ALL.to_vec()), user(), texts, prop::option::of(time()), any::<bool>());
+    let kept =
+        (time(), prop::option::of(time()), any::<bool>(), prop::option::of(any::<[u8; 2]>()));
+    (unique, shown, kept).prop_map(|(unique, shown, kept)| Token {
+        id: unique.0,
+        identifier: unique.1.parse().unwrap(),
+        managed: unique.2.map(|marker| marker.parse().unwrap()),
+        key_digest: KeyDigest::of(&TokenKey::from(unique.3.to_string())),
+        intent: shown.0,
+        owner: shown.1,
+        description: shown.2.into(),
+        expires: shown.3,
+        expiring: shown.4,
+        revision: Revision::FIRST,
+        created: kept.0,
+        updated: kept.0,
+        last_used: kept.1,
+        owner_may_view_key: kept.2,
+        sealed_key: kept.3.map(|bytes| SealedKey::from_bytes(&bytes)),
+    })
+}
+
+fn fields() -> impl Strategy<Value = TokenFields> {
+    subsequence(TokenField::ALL.to_vec(), 0..=TokenField::ALL.len())
+        .prop_map(|fields| fields.into_iter().collect())
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let guess =
+        || select(vec![Guess::Current, Guess::Current, Guess::Current, Guess::First, Guess::Third]);
+    prop_oneof![
+        3 => token().prop_map(Draft::Insert),
+        4 => (token(), fields(), guess()).prop_map(|(t, f, g)| Draft::Replace(t, f, g)),
+        1 => (id(), guess()).prop_map(|(id, guess)| Draft::Delete(id, guess)),
+        1 => (id(), guess()).prop_map(|(id, guess)| Draft::Expect(id, guess)),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let what = (token(), 0_u8..60, time(), 1_i64..4);
+    let how = (select(EventKind::ALL.to_vec()), fields(), prop::option::of(user()));
+    (what, how).prop_map(|((token, id, at, revision), (kind, changed, actor))| Event {
+        id: EventId::from_bytes([id; 16]),
+        at,
+        token: token.id,
+        identifier: token.identifier,
+        owner: token.owner,
+        revision: Revision::new(revision).unwrap(),
+        kind,
+        changed,
+        actor: actor.map_or(Caller::System, Caller::User),
+    })
+}
+
+fn query() -> impl Strategy<Value = TokenQuery> {
+    let filter = (
+        token(),
+        any::<[bool; 7]>(),
+        prop::option::of(time()),
+        select(vec![None, Some("m"), Some("m/")]),
+    )
+        .prop_map(|(token, wanted, expired_before, prefix)| Filter {
+            identifier: wanted[0].then(|| token.identifier.to_string()),
+            intent: wanted[1].then_some(token.intent),
+            owner: wanted[2].then_some(token.owner),
+            description: wanted[3].then(|| token.description.to_string()),
+            expires: token.expires.filter(|_| wanted[4]),
+            expiring: wanted[5].then_some(token.expiring),
+            managed: token.managed.filter(|_| wanted[6]).map(|marker| marker.to_string()),
+            expired_before,
+            managed_prefix: prefix.map(str::to_owned),
+        });
+    let rarely =
+        |filter: BoxedStrategy<Filter>| prop_oneof![3 => Just(Filter::default()), 1 => filter];
+    let visibility = prop_oneof![
+        2 => Just(Visibility::All),
+        1 => (user(), prop::collection::vec(id(), 0..3))
+            .prop_map(|(owner, also)| Visibility::Limited { owner, also }),
+    ];
+    let word = (select(vec!["a", "A", "ä", "%", "app_", "z"]), prop::collection::vec(user(), 0..2))
+        .prop_map(|(text, owners)| SearchWord { text: text.into(), owners });
+    let key = (select(SortField::ALL.to_vec()), any::<bool>())
+        .prop_map(|(field, descending)| SortKey { field, descending });
+    let window = (any::<bool>(), 0_u64..4, 1_u32..4).prop_map(|(by_cursor, offset, limit)| {
+        if by_cursor {
+            Window::After { cursor: None, limit }
+        } else {
+            Window::Offset { offset, limit }
+        }
+    });
+    let search = prop::collection::vec(word, 0..2);
+    let order = prop::collection::vec(key, 0..3);
+    (rarely(filter.boxed()), visibility, search, order, window, any::<bool>()).prop_map(
+        |(filter, visibility, search, order, window, count)| TokenQuery {
+            visibility,
+            filter,
+            search,
+            order,
+            window,
+            count,
+        },
+    )
+}
+
+fn event_query() -> impl Strategy<Value = EventQuery> {
+    let after =
+        (1_i64..4, time(), any::<[u8; 16]>()).prop_map(|(revision, at, id)| EventPosition {
+            revision: Revision::new(revision).unwrap(),
+            at,
+            id: EventId::from_bytes(id),
+        });
+    let range = (prop::option::of(time()), prop::option::of(time()));
+    (prop::option::of(id()), range, prop::option::of(after), 0_u32..6).prop_map(
+        |(token, (from, until), after, limit)| EventQuery { token, from, until, after, limit },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let touch = (id(), time()).prop_map(|(token, at)| Touch { token, at });
+    prop_oneof![
+        8 => (prop::collection::vec(draft(), 0..4), prop::collection::vec(event(), 0..3))
+            .prop_map(|(changes, events)| Step::Commit(changes, events)),
+        1 => prop::collection::vec(touch, 0..4).prop_map(Step::Touch),
+        1 => time().prop_map(Step::Prune),
+        2 => token().prop_map(Step::Find),
+        3 => query().prop_map(Step::Walk),
+        2 => event_query().prop_map(Step::Events),
+    ]
+}
+
+/// The changes of a batch, as far as the model knows what each will meet.
+fn ready(model: &Model, drafts: &[Draft]) -> Vec<Change> {
+    let mut foreseen = model.clone();
+    let mut changes = Vec::new();
+    for draft in drafts {
+        let expected = |id, guess| match guess {
+            Guess::Current => foreseen.find(Lookup::Id(id)).map_or(Revision::FIRST, |t| t.revision),
+            Guess::First => Revision::FIRST,
+            Guess::Third => Revision::new(3).unwrap(),
+        };
+        let change = match draft.clone() {
+            Draft::Insert(token) => Change::Insert(Arc::new(token)),
+            Draft::Replace(token, fields, guess) => {
+                let expected = expected(token.id, guess);
+                let revision = expected.next().unwrap();
+                let token = Arc::new(Token { revision, ..token });
+                Change::Replace { expected, fields, token }
+            }
+            Draft::Delete(id, guess) => Change::Delete { id, expected: expected(id, guess) },
+            Draft::Expect(id, guess) => Change::Expect { id, expected: expected(id, guess) },
+        };
+        let _ = foreseen.commit(&Commit { changes: vec![change.clone()], events: Vec::new() });
+        changes.push(change);
+    }
+    changes
+}
+
+/// Does a step to the model and the backends, and compares the answers.
+async fn take(step: &Step, model: &mut Model, backends: &[Backend]) {
+    match step {
+        Step::Commit(drafts, events) => {
+            let commit = Commit { changes: ready(model, drafts), events: events.clone() };
+            let expected = model.commit(&commit);
+            for backend in backends {
+                let answer = backend.tokens.commit(commit.clone()).await.map_err(refusal);
+                assert_eq!(answer, expected, "{}", backend.name);
+            }
+        }
+        Step::Touch(touches) => {
+            model.touch(touches);
+            for backend in backends {
+                backend.tokens.touch(touches).await.unwrap();
+            }
+        }
+        Step::Prune(before) => {
+            let expected = model.prune(*before);
+            for backend in backends {
+                let pruned = backend.tokens.prune_events(*before).await.unwrap();
+                assert_eq!(pruned, expected, "{}", backend.name);
+            }
+        }
+        Step::Find(token) => {
+            let marker = token.managed.as_ref().map(Lookup::Marker);
+            let lookups = [
+                Lookup::Id(token.id),
+                Lookup::Identifier(&token.identifier),
+                Lookup::KeyDigest(&token.key_digest),
+            ];
+            for lookup in lookups.into_iter().chain(marker) {
+                let expected = model.find(lookup);
+                for backend in backends {
+                    let found = backend.tokens.find(lookup).await.unwrap();
+                    assert_eq!(found.as_deref(), expected, "{} {lookup:?}", backend.name);
+                }
+            }
+        }
+        Step::Walk(query) => walk(query, model, backends).await,
+        Step::Events(query) => {
+            let expected = model.events(query);
+            for backend in backends {
+                let events = backend.tokens.events(query).await.unwrap();
+                assert_eq!(events, expected, "{}", backend.name);
+            }
+        }
+    }
+}
+
+async fn walk(query: &TokenQuery, model: &Model, backends: &[Backend]) {
+    for backend in backends {
+        let mut query = query.clone();
+        loop {
+            let expected = model.list(&query);
+            let page = backend.tokens.list(&query).await.unwrap();
+            let tokens = page.tokens.iter().map(|token| Token::clone(token)).collect();
+            let goes_on = page.next.is_some();
+            let found = Page { tokens, total: page.total, goes_on };
+            assert_eq!(found, expected, "{} {query:?}", backend.name);
+            match (&mut query.window, page.next) {
+                (Window::After { cursor, .. }, Some(next)) => *cursor = Some(next),
+                _ => break,
+            }
+        }
+    }
+}
+
+fn refusal(error: CommitError) -> Refusal {
+    match error {
+        CommitError::Stale { change, current } => {
+            Refusal::Stale { change, current: current.as_deref().cloned().map(Box::new) }
+        }
+        CommitError::Taken { change, field } => Refusal::Taken { change, field },
+        CommitError::Store(_) => Refusal::Event,
+        other => panic!("{other}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases_at_least(256))]
+
+    #[test]
+    fn every_backend_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
+        pollster::block_on(async {
+            let mut model = Model::default();
+            let backends = [Backend::memory(), Backend::sqlite()];
+            for step in &steps {
+                take(step, &mut model, &backends).await;
+            }
+            let mut expected = model.tokens.clone();
+            expected.sort_by(|a, b| a.identifier.cmp(&b.identifier));
+            for backend in &backends {
+                let rows = all_tokens(&*backend.tokens).await;
+                assert_eq!(rows, expected, "{}", backend.name);
+            }
+        });
+    }
+}
