@@ -1,0 +1,94 @@
+//! What does authentication by bearer key cost above the look-ups that it has to make?
+//!
+//! The floor digests the key, looks up the token by it and its owner's state: on bare maps, and on
+//! a bare connection with held statements.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest, Sha256};
+use tokenkeep::{TokenService, TokenStore, UserStore};
+use tokenkeep_benches::compare::{compare, head};
+use tokenkeep_benches::load::{TOKENS, USERS, fill, key, pick, token};
+use tokenkeep_memory::MemoryStore;
+use tokenkeep_sqlite::SqliteStore;
+
+fn main() {
+    head("authenticate, 100,000 tokens");
+    memory();
+    sqlite();
+}
+
+/// The keys of all even tokens, which are `api` tokens, as headers.
+fn headers() -> Vec<Vec<u8>> {
+    (0..TOKENS).step_by(2).map(|number| format!("Bearer {}", key(number)).into_bytes()).collect()
+}
+
+fn service<S: TokenStore + UserStore>(store: &Arc<S>) -> TokenService {
+    TokenService::builder(store.clone(), store.clone()).build()
+}
+
+fn authenticate(service: &TokenService, header: &[u8]) -> i64 {
+    let who = pollster::block_on(service.authenticate(Some(header))).unwrap();
+    who.token.owner.get()
+}
+
+fn digest(header: &[u8]) -> [u8; 33] {
+    let mut digest = [0; 33];
+    digest[1..].copy_from_slice(&Sha256::digest(&header[7..]));
+    digest
+}
+
+fn memory() {
+    let store = Arc::new(MemoryStore::new());
+    pollster::block_on(fill(&*store, &*store));
+    let service = service(&store);
+    let headers = headers();
+    let header = |call| &headers[usize::try_from(pick(call) / 2).unwrap()];
+
+    let tokens: HashMap<[u8; 33], Arc<tokenkeep::Token>> = (0..TOKENS)
+        .map(|number| (*token(number).key_digest.as_bytes(), Arc::new(token(number))))
+        .collect();
+    let users: HashMap<i64, bool> = (0..USERS.cast_signed()).map(|user| (user, true)).collect();
+    compare(
+        "memory, one caller (floor: two maps)",
+        50_000,
+        |call| authenticate(&service, header(call)),
+        |call| {
+            let token = tokens[&digest(header(call))].clone();
+            (users[&token.owner.get()], token)
+        },
+    );
+}
+
+fn sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    pollster::block_on(fill(&*store, &*store));
+    let service = service(&store);
+    let headers = headers();
+    let header = |call| &headers[usize::try_from(pick(call) / 2).unwrap()];
+
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let bare = Connection::open_with_flags(&path, flags).unwrap();
+    let mut token = bare
+        .prepare(
+            "SELECT id, identifier, intent, owner, description, expires, expiring, managed, \
+             revision, created, updated, last_used, owner_may_view_key, key_digest, sealed_key \
+             FROM token WHERE key_digest = ?1",
+        )
+        .unwrap();
+    let mut active = bare.prepare("SELECT is_active FROM user_account WHERE id = ?1").unwrap();
+    compare(
+        "SQLite, one caller (floor: two held statements)",
+        20_000,
+        |call| authenticate(&service, header(call)),
+        |call| {
+            let owner: i64 = token.query_row([digest(header(call))], |row| row.get(3)).unwrap();
+            let active: bool = active.query_row([owner], |row| row.get(0)).unwrap();
+            active
+        },
+    );
+}
