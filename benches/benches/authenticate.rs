@@ -26,7 +26,7 @@ fn headers() -> Vec<Vec<u8>> {
 }
 
 fn service<S: TokenStore + UserStore>(store: &Arc<S>) -> TokenService {
-    TokenService::builder(store.clone(), store.clone()).build()
+    pollster::block_on(TokenService::builder(store.clone(), store.clone()).open()).unwrap()
 }
 
 fn authenticate(service: &TokenService, header: &[u8]) -> i64 {

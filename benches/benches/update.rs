@@ -28,7 +28,7 @@ fn main() {
 }
 
 fn service<S: TokenStore + UserStore>(store: &Arc<S>) -> TokenService {
-    TokenService::builder(store.clone(), store.clone()).build()
+    pollster::block_on(TokenService::builder(store.clone(), store.clone()).open()).unwrap()
 }
 
 /// The number of an app password, whose expiry an update leaves alone.

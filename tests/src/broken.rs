@@ -1,6 +1,7 @@
 //! Stores that are broken on purpose, one bug each, to show that the conformance suite sees it.
 
 use std::collections::HashMap;
+use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub enum Bug {
     FindsOldNames,
     /// Answers look-ups of keys from a cache that is never emptied.
     CachesKeys,
+    /// Tells of one pepper.
+    TellsOnePepper,
     /// Keeps times to the millisecond.
     RoundsTimes,
     /// Filters nothing.
@@ -330,6 +333,14 @@ impl TokenStore for BrokenStore {
             _ => {}
         }
         self.inner.find(lookup).await
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+        let mut ids = self.inner.pepper_ids().await?;
+        if self.bug == Bug::TellsOnePepper {
+            ids.truncate(1);
+        }
+        Ok(ids)
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenkeep::{
-    Change, Commit, Group, GroupId, Identifier, Intent, KeyDigest, ManualClock, Permission, Policy,
-    Revision, Timestamp, Token, TokenId, TokenKey, TokenService, TokenStore, User, UserId,
-    UserStore, UserType,
+    Change, Commit, Group, GroupId, Identifier, Intent, KeyDigest, KeyScheme, ManualClock,
+    Permission, Policy, Revision, SealingKey, SeededRandom, Timestamp, Token, TokenId, TokenKey,
+    TokenService, TokenStore, User, UserId, UserStore, UserType,
 };
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ pub struct Fixture {
     now: String,
     installation_id: String,
     default_token_duration: String,
+    minimum_key_length: usize,
     groups: Vec<GroupRow>,
     users: Vec<UserRow>,
     tokens: Vec<TokenRow>,
@@ -50,6 +51,11 @@ struct UserRow {
     groups: Vec<Uuid>,
     permissions: Vec<String>,
     object_permissions: Vec<(String, Uuid)>,
+}
+
+/// How the service of the vectors keeps keys: sealed, since they view them.
+pub fn key_scheme() -> KeyScheme {
+    KeyScheme::sealing(SealingKey::new(1, [7; 32]))
 }
 
 /// A token as the vectors write it, with its plain key.
@@ -85,11 +91,15 @@ impl Fixture {
     /// A service with the fixture's settings and a clock that stands still.
     pub fn service(&self, backend: &Backend) -> TokenService {
         let duration = tokenkeep::parse_duration(&self.default_token_duration).unwrap();
-        TokenService::builder(backend.tokens.clone(), backend.users.clone())
+        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone())
             .clock(Arc::new(ManualClock::at(self.now())))
-            .policy(Policy { default_duration: duration })
-            .installation_id(self.installation_id.as_str())
-            .build()
+            .policy(Policy {
+                default_duration: duration,
+                minimum_key_length: self.minimum_key_length,
+            })
+            .keys(key_scheme())
+            .installation_id(self.installation_id.as_str());
+        pollster::block_on(builder.open()).unwrap()
     }
 
     /// Writes everything into an empty store.
@@ -145,8 +155,10 @@ impl UserRow {
 
 impl TokenRow {
     fn to_token(&self, now: Timestamp) -> Token {
+        let id = TokenId::from(self.pk.parse::<Uuid>().unwrap());
+        let key = TokenKey::from(self.key.clone());
         Token {
-            id: TokenId::from(self.pk.parse::<Uuid>().unwrap()),
+            id,
             identifier: self.identifier.parse::<Identifier>().unwrap(),
             intent: Intent::from_name(&self.intent).unwrap(),
             owner: UserId::new(self.user),
@@ -159,8 +171,8 @@ impl TokenRow {
             updated: now,
             last_used: None,
             owner_may_view_key: false,
-            key_digest: KeyDigest::of(&TokenKey::from(self.key.clone())),
-            sealed_key: None,
+            key_digest: key_scheme().digest(&key),
+            sealed_key: key_scheme().seal(&key, id, &SeededRandom::new(1)).unwrap(),
         }
     }
 

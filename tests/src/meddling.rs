@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroU8;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -68,6 +69,10 @@ impl TokenStore for MeddledStore {
             self.marker_lookups.fetch_add(1, Ordering::SeqCst);
         }
         self.inner.find(lookup).await
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+        self.inner.pepper_ids().await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {

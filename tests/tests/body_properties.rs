@@ -70,9 +70,9 @@ proptest! {
     fn what_has_no_reason_is_carried_out_and_what_has_one_is_not(bytes in bytes()) {
         let fixture = Fixture::read();
         let backend = LoadedMemory(&fixture).fresh();
-        let service = TokenService::builder(backend.tokens.clone(), backend.users.clone())
-            .random(std::sync::Arc::new(SeededRandom::new(1)))
-            .build();
+        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone())
+            .random(std::sync::Arc::new(SeededRandom::new(1)));
+        let service = pollster::block_on(builder.open()).unwrap();
         let change = TokenChange::from_json(&bytes);
         let refused = has_reason(&change);
         let updated =

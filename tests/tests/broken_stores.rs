@@ -35,8 +35,9 @@ impl Harness for Broken {
 }
 
 /// Every bug with the case that is meant for it.
-const BUGS: [(Bug, &str); 51] = [
+const BUGS: [(Bug, &str); 52] = [
     (Bug::IgnoresMarkers, "finds_a_token_by_each_of_its_names"),
+    (Bug::TellsOnePepper, "tells_the_peppers_of_its_digests"),
     (Bug::FindsAnyToken, "answers_none_for_a_token_that_is_not_there"),
     (Bug::IgnoresCase, "tells_names_apart_that_differ_in_case"),
     (Bug::FindsOldNames, "forgets_names_that_were_given_up"),

@@ -35,7 +35,7 @@ async fn a_key_is_in_no_file_and_in_no_debug() {
     let store = Arc::new(SqliteStore::open(directory.path().join("tokens.db")).unwrap());
     let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
     store.put_user(alice).await.unwrap();
-    let service = TokenService::builder(store.clone(), store.clone()).build();
+    let service = TokenService::builder(store.clone(), store.clone()).open().await.unwrap();
     let alice = Caller::User(UserId::new(2));
     let mut log = Log::default();
 

@@ -40,8 +40,11 @@ impl Scene {
         store.put_user(user(ALICE, "alice")).await.unwrap();
         store.put_user(user(BOB, "bob")).await.unwrap();
         let clock = Arc::new(ManualClock::at(at("2024-09-27T14:26:18.090000Z")));
-        let service =
-            TokenService::builder(store.clone(), store.clone()).clock(clock.clone()).build();
+        let service = TokenService::builder(store.clone(), store.clone())
+            .clock(clock.clone())
+            .open()
+            .await
+            .unwrap();
         Self { store, clock, service }
     }
 
@@ -176,7 +179,9 @@ async fn a_token_is_shown_with_every_field_of_its_owner() {
     let service = TokenService::builder(scene.store.clone(), scene.store.clone())
         .clock(scene.clock.clone())
         .installation_id("5f0a1c1e7e1c4f0e9a7f3f5a4a4a4a4a")
-        .build();
+        .open()
+        .await
+        .unwrap();
     let change = TokenChange::new().identifier("ci").description("d").managed("m");
     service.create(&Caller::User(ALICE), change).await.unwrap();
     let view = service.retrieve(&Caller::User(ALICE), "ci").await.unwrap();
@@ -231,24 +236,27 @@ async fn a_service_is_built_as_it_was_told() {
     let create = async |service: TokenService, name: &str| {
         service.create(&alice, TokenChange::new().identifier(name)).await.unwrap()
     };
-    let policy = Policy { default_duration: Duration::from_secs(1) };
-    let service = builder().policy(policy).clock(scene.clock.clone()).build();
+    let policy = Policy { default_duration: Duration::from_secs(1), ..Policy::default() };
+    let service = builder().policy(policy).clock(scene.clock.clone()).open().await.unwrap();
     let created = create(service, "policy").await.view.token;
     assert_eq!(created.expires, Some(at("2024-09-27T14:26:19.090000Z")));
 
-    let seeded = |seed| builder().random(Arc::new(SeededRandom::new(seed))).build();
-    let seven = create(seeded(7), "seeded").await.key;
+    let seeded =
+        async |seed| builder().random(Arc::new(SeededRandom::new(seed))).open().await.unwrap();
+    let seven = create(seeded(7).await, "seeded").await.key;
     assert_eq!(seven, TokenKey::generate(&SeededRandom::new(7)).unwrap());
 
     let before = SystemClock.now();
-    let (first, second) =
-        (create(builder().build(), "a").await, create(builder().build(), "b").await);
+    let (first, second) = (
+        create(builder().open().await.unwrap(), "a").await,
+        create(builder().open().await.unwrap(), "b").await,
+    );
     assert_ne!(first.key, second.key, "the default randomness is the system's");
     let created = first.view.token.created;
     assert!(before <= created && created <= SystemClock.now(), "so is the default clock");
 
     // The same seed draws the same id and key again: the service goes on until they are new.
-    let again = create(seeded(7), "again").await;
+    let again = create(seeded(7).await, "again").await;
     assert_ne!(again.key, seven);
 }
 
@@ -301,7 +309,9 @@ async fn a_directory_that_fails_lets_nobody_in() {
     let directory = Arc::new(FailingDirectory::new(scene.store.clone()));
     let service = TokenService::builder(scene.store.clone(), directory.clone())
         .clock(scene.clock.clone())
-        .build();
+        .open()
+        .await
+        .unwrap();
     directory.fail_next(StoreErrorKind::Unavailable);
     let error = service.authenticate(Some(&key)).await.unwrap_err();
     assert!(matches!(error, TokenError::Store(_)) && error.is_retryable(), "{error:?}");
@@ -320,6 +330,10 @@ struct Obliging(Arc<Token>);
 impl TokenStore for Obliging {
     async fn find(&self, _: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
         Ok(Some(self.0.clone()))
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<std::num::NonZeroU8>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn list(&self, _: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -350,8 +364,11 @@ async fn a_store_that_finds_another_token_lets_nobody_in() {
         scene.service.create(&Caller::User(ALICE), TokenChange::new().identifier("ci")).await;
     let created = created.unwrap();
     let obliging = Arc::new(Obliging(created.view.token));
-    let service =
-        TokenService::builder(obliging, scene.store.clone()).clock(scene.clock.clone()).build();
+    let service = TokenService::builder(obliging, scene.store.clone())
+        .clock(scene.clock.clone())
+        .open()
+        .await
+        .unwrap();
     assert!(service.authenticate(Some(&header(&created.key))).await.is_ok());
     let refused = service.authenticate(Some(b"Bearer another")).await;
     assert!(matches!(refused, Err(TokenError::InvalidKey)), "{refused:?}");

@@ -102,10 +102,10 @@ impl Side {
     fn new(fixture: &Fixture, backend: Backend) -> Self {
         let clock = Arc::new(ManualClock::at(fixture.now()));
         let store = backend.tokens.clone();
-        let service = TokenService::builder(store, backend.users.clone())
+        let builder = TokenService::builder(store, backend.users.clone())
             .clock(clock.clone())
-            .random(Arc::new(SeededRandom::new(1)))
-            .build();
+            .random(Arc::new(SeededRandom::new(1)));
+        let service = pollster::block_on(builder.open()).unwrap();
         Self { backend, clock, service }
     }
 

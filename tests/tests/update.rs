@@ -30,9 +30,9 @@ impl Scene {
         let fixture = Fixture::read();
         let Backend { tokens: inner, users, .. } = LoadedMemory(&fixture).fresh();
         let store = Arc::new(MeddledStore::new(inner.clone()));
-        let service = TokenService::builder(store.clone(), users.clone())
-            .clock(Arc::new(ManualClock::at(fixture.now())))
-            .build();
+        let builder = TokenService::builder(store.clone(), users.clone())
+            .clock(Arc::new(ManualClock::at(fixture.now())));
+        let service = pollster::block_on(builder.open()).unwrap();
         Self { users, inner, store, service }
     }
 
@@ -327,7 +327,7 @@ async fn a_store_that_fails_is_reported_and_changes_nothing() {
     let memory: Arc<MemoryStore> = Arc::new(MemoryStore::new());
     fixture.load(&*memory, &*memory).await;
     let store = Arc::new(FailingStore::new(memory.clone()));
-    let service = TokenService::builder(store.clone(), memory.clone()).build();
+    let service = TokenService::builder(store.clone(), memory.clone()).open().await.unwrap();
     let before = all_tokens(&*memory).await;
     for (kind, retryable) in [
         (StoreErrorKind::Busy, true),
@@ -361,7 +361,7 @@ async fn a_commit_whose_answer_is_lost_is_told_apart() {
     fixture.load(&*memory, &*memory).await;
     let store = Arc::new(FailingStore::new(memory.clone()));
     store.fail_next_commit(StoreErrorKind::OutcomeUnknown);
-    let service = TokenService::builder(store, memory.clone()).build();
+    let service = TokenService::builder(store, memory.clone()).open().await.unwrap();
     let change = TokenChange::new().description("x").expecting(Revision::FIRST);
     let error = service.partial_update(&ALICE, "alice-app", change.clone()).await.unwrap_err();
     assert!(error.is_outcome_unknown() && !error.is_retryable(), "{error:?}");
@@ -376,7 +376,8 @@ fn every_acknowledged_update_of_many_callers_is_in_the_end() {
     let loaded: [&dyn Loaded; 2] = [&LoadedMemory(&fixture), &LoadedSqlite::new(&fixture)];
     for loaded in loaded {
         let backend = loaded.fresh();
-        let service = TokenService::builder(backend.tokens.clone(), backend.users.clone()).build();
+        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone());
+        let service = pollster::block_on(builder.open()).unwrap();
         let acknowledged: usize = std::thread::scope(|scope| {
             let callers: Vec<_> = (0..16)
                 .map(|caller| {

@@ -17,6 +17,7 @@ macro_rules! __store_cases {
             find::tells_names_apart_that_differ_in_case ["find.3"],
             find::returns_every_field_as_it_was_written ["find.4"],
             find::forgets_names_that_were_given_up ["find.5"],
+            find::tells_the_peppers_of_its_digests ["peppers.1"],
             list::filters_by_exact_values ["list.1"],
             list::filters_by_expiry_and_by_prefix ["list.1"],
             list::shows_only_what_is_visible ["list.2", "list.6"],

@@ -1,6 +1,7 @@
 //! A store and a directory that fail on demand.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -20,14 +21,15 @@ use tokenkeep::{
 ///
 /// let memory = Arc::new(MemoryStore::new());
 /// let store = Arc::new(FailingStore::new(memory.clone()));
-/// let tokens = TokenService::builder(store.clone(), memory).build();
+/// let tokens = TokenService::builder(store.clone(), memory).open().await?;
 ///
 /// store.fail_next(StoreErrorKind::Busy);
 /// let error = tokens.retrieve(&Caller::System, "ci").await.unwrap_err();
 /// assert!(error.is_retryable());
 /// let error = tokens.retrieve(&Caller::System, "ci").await.unwrap_err();
 /// assert_eq!(error.code(), "not_found", "only one call failed");
-/// # });
+/// # Ok::<(), tokenkeep::OpenError>(())
+/// # }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct FailingStore {
@@ -112,6 +114,11 @@ impl TokenStore for FailingStore {
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
         self.calls.check()?;
         self.inner.find(lookup).await
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+        self.calls.check()?;
+        self.inner.pepper_ids().await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {

@@ -15,7 +15,7 @@
 //! let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
 //! store.put_user(alice).await?;
 //!
-//! let tokens = TokenService::builder(store.clone(), store).build();
+//! let tokens = TokenService::builder(store.clone(), store).open().await?;
 //! let alice = Caller::User(UserId::new(2));
 //! let created = tokens.create(&alice, TokenChange::new().identifier("ci")).await?;
 //! assert_eq!(created.view.token.identifier.as_str(), "ci");

@@ -1,5 +1,6 @@
 //! The store: a lock around each of three kinds of rows.
 
+use std::num::NonZeroU8;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
@@ -59,6 +60,10 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 impl TokenStore for MemoryStore {
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
         Ok(self.read().tokens.find(lookup).cloned())
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+        Ok(self.read().tokens.pepper_ids())
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {

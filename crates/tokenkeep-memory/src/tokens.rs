@@ -1,7 +1,8 @@
 //! Tokens and the maps by which they are found.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use tokenkeep::{
@@ -29,6 +30,11 @@ impl Tokens {
             Lookup::Marker(marker) => self.by_marker.get(marker),
             Lookup::KeyDigest(digest) => self.by_digest.get(digest),
         }
+    }
+
+    pub(crate) fn pepper_ids(&self) -> Vec<NonZeroU8> {
+        let ids: BTreeSet<_> = self.by_digest.keys().filter_map(KeyDigest::pepper_id).collect();
+        ids.into_iter().collect()
     }
 
     pub(crate) fn list(&self, query: &TokenQuery) -> TokenPage {

@@ -28,9 +28,9 @@ const AUDITOR: UserId = UserId::new(3);
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "update_token.db".into());
     let store = Arc::new(SqliteStore::open(&path)?);
-    let tokens = TokenService::builder(store.clone(), store.clone())
-        .installation_id("5f0a1c1e7e1c4f0e9a7f3f5a4a4a4a4a")
-        .build();
+    let builder = TokenService::builder(store.clone(), store.clone())
+        .installation_id("5f0a1c1e7e1c4f0e9a7f3f5a4a4a4a4a");
+    let tokens = pollster::block_on(builder.open())?;
     pollster::block_on(async {
         ensure_users(&store).await?;
         let seen = ensure_token(&tokens).await?;

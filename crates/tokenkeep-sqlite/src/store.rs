@@ -1,5 +1,6 @@
 //! The store: what the traits ask for, sent to a reading or to the writing connection.
 
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +53,10 @@ fn effort_of(rows: usize) -> Effort {
 impl TokenStore for SqliteStore {
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
         self.readers.read(|connection| tokens::find(connection, lookup))
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+        self.readers.read_at_once(tokens::pepper_ids)
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {

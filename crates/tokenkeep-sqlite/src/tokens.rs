@@ -1,5 +1,6 @@
 //! Rows of tokens.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
@@ -46,6 +47,22 @@ pub(crate) fn find(
     }
 }
 
+/// The peppers that digests name: one look-up in the index for each.
+pub(crate) fn pepper_ids(connection: &Connection) -> Result<Vec<NonZeroU8>, Fault> {
+    let sql = "SELECT key_digest FROM token WHERE key_digest >= ?1 ORDER BY key_digest LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut ids = Vec::new();
+    let mut from = Some(NonZeroU8::MIN);
+    while let Some(id) = from {
+        let read = |row: &Row<'_>| Ok(read_digest(&mut Columns::of(row, "token")));
+        let digest = statement.query_row([[id.get()]], read).optional()?.transpose()?;
+        let found = digest.and_then(|digest| digest.pepper_id());
+        ids.extend(found);
+        from = found.and_then(|id| id.checked_add(1));
+    }
+    Ok(ids)
+}
+
 fn find_by(
     connection: &Connection,
     sql: &'static str,
@@ -78,12 +95,14 @@ pub(crate) fn read(row: &Row<'_>) -> Result<Token, Fault> {
         updated: columns.time("updated")?,
         last_used: columns.time_or_null("last_used")?,
         owner_may_view_key: columns.boolean("owner_may_view_key")?,
-        key_digest: {
-            let digest = KeyDigest::from_bytes(columns.bytes("key_digest")?);
-            digest.ok_or_else(|| columns.corrupt("key_digest"))?
-        },
+        key_digest: read_digest(&mut columns)?,
         sealed_key: columns.bytes_or_null("sealed_key")?.map(SealedKey::from_bytes),
     })
+}
+
+fn read_digest(columns: &mut Columns<'_>) -> Result<KeyDigest, Fault> {
+    let digest = KeyDigest::from_bytes(columns.bytes("key_digest")?);
+    digest.ok_or_else(|| columns.corrupt("key_digest"))
 }
 
 /// The next column as a revision.

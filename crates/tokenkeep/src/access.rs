@@ -154,6 +154,27 @@ pub(crate) struct Standing {
 pub(crate) enum Action {
     View,
     Change,
+    Delete,
+    ViewKey,
+    SetKey,
+    Rotate,
+}
+
+impl Action {
+    /// Whether it shows or changes the key, for which owning the token is not enough.
+    pub(crate) const fn concerns_key(self) -> bool {
+        matches!(self, Self::ViewKey | Self::SetKey | Self::Rotate)
+    }
+}
+
+/// What costs a read to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Knowledge {
+    /// The caller's permissions on the token.
+    pub(crate) permissions: Permissions,
+    /// Whether the token may let somebody act as a superuser. It is looked up only for what
+    /// concerns the key.
+    pub(crate) owner_may_be_superuser: bool,
 }
 
 /// What [`judge`] says.
@@ -164,34 +185,41 @@ pub(crate) enum Verdict {
     Forbidden,
     /// To this caller there is no such token.
     Hidden,
-    /// It depends on permissions that have not been loaded.
-    AskPermissions,
+    /// It depends on what has not been looked up.
+    AskKnowledge,
 }
 
-/// Whether the caller may do this. Superusers and owners are judged without their permissions,
-/// which cost a read: pass `None` first, and load them only for
-/// [`AskPermissions`](Verdict::AskPermissions).
+/// Whether the caller may do this. Superusers and owners are mostly judged without what costs a
+/// read: pass `None` first, and look it up only for [`AskKnowledge`](Verdict::AskKnowledge).
 pub(crate) fn judge(
     action: Action,
     who: Standing,
     token: &Token,
-    permissions: Option<Permissions>,
+    knowledge: Option<Knowledge>,
 ) -> Verdict {
     let is_owner = who.caller == Caller::User(token.owner);
-    if who.is_superuser || is_owner {
+    if who.is_superuser || (is_owner && !action.concerns_key()) {
         return Verdict::Allowed;
     }
-    let Some(held) = permissions else {
-        return Verdict::AskPermissions;
+    let Some(known) = knowledge else {
+        return Verdict::AskKnowledge;
     };
-    if !held.contains(Permission::ViewToken) {
+    let holds = |permission| known.permissions.contains(permission);
+    if !is_owner && !holds(Permission::ViewToken) {
         return Verdict::Hidden;
     }
-    let needed = match action {
-        Action::View => Permission::ViewToken,
-        Action::Change => Permission::ChangeToken,
+    let is_for_superusers =
+        action.concerns_key() && (token.intent.is_single_use() || known.owner_may_be_superuser);
+    let may_view_key = holds(Permission::ViewTokenKey) || (is_owner && token.owner_may_view_key);
+    let is_allowed = match action {
+        Action::View => true,
+        Action::Change => holds(Permission::ChangeToken),
+        Action::Delete => holds(Permission::DeleteToken),
+        Action::ViewKey => may_view_key,
+        Action::SetKey => holds(Permission::SetTokenKey),
+        Action::Rotate => is_owner && may_view_key,
     };
-    if held.contains(needed) { Verdict::Allowed } else { Verdict::Forbidden }
+    if is_allowed && !is_for_superusers { Verdict::Allowed } else { Verdict::Forbidden }
 }
 
 #[cfg(test)]
@@ -225,15 +253,23 @@ mod tests {
         Standing { caller: Caller::User(UserId::new(id)), is_superuser: false }
     }
 
+    fn knowing(permissions: Permissions) -> Knowledge {
+        Knowledge { permissions, owner_may_be_superuser: false }
+    }
+
     #[test]
-    fn owners_and_superusers_are_judged_without_permissions() {
+    fn owners_and_superusers_are_judged_without_a_read() {
         let superuser = Standing { is_superuser: true, ..user(9) };
         let system = Standing { caller: Caller::System, is_superuser: true };
-        for action in [Action::View, Action::Change] {
-            for who in [user(2), superuser, system] {
-                assert_eq!(judge(action, who, &token_of(2), None), Verdict::Allowed);
-            }
-            assert_eq!(judge(action, user(3), &token_of(2), None), Verdict::AskPermissions);
+        let judged = |action, who| judge(action, who, &token_of(2), None);
+        for action in [Action::View, Action::Change, Action::Delete] {
+            assert_eq!(judged(action, user(2)), Verdict::Allowed);
+            assert_eq!(judged(action, user(3)), Verdict::AskKnowledge);
+        }
+        for action in [Action::ViewKey, Action::SetKey, Action::Rotate] {
+            assert_eq!(judged(action, user(2)), Verdict::AskKnowledge);
+            assert_eq!(judged(action, superuser), Verdict::Allowed);
+            assert_eq!(judged(action, system), Verdict::Allowed);
         }
     }
 
@@ -241,17 +277,55 @@ mod tests {
     fn others_need_to_see_a_token_before_anything_else() {
         let all: Permissions = Permission::ALL.into_iter().collect();
         let blind = all.without(Permission::ViewToken);
-        let judged = |action, held| judge(action, user(3), &token_of(2), Some(held));
-        for (action, held, verdict) in [
-            (Action::View, Permissions::NONE, Verdict::Hidden),
-            (Action::View, blind, Verdict::Hidden),
-            (Action::Change, blind, Verdict::Hidden),
-            (Action::View, Permissions::NONE.with(Permission::ViewToken), Verdict::Allowed),
-            (Action::Change, all.without(Permission::ChangeToken), Verdict::Forbidden),
-            (Action::Change, all, Verdict::Allowed),
+        let sighted = Permissions::NONE.with(Permission::ViewToken);
+        let judged = |action, held| judge(action, user(3), &token_of(2), Some(knowing(held)));
+        assert_eq!(judged(Action::View, sighted), Verdict::Allowed);
+        for (action, needed) in [
+            (Action::Change, Permission::ChangeToken),
+            (Action::Delete, Permission::DeleteToken),
+            (Action::ViewKey, Permission::ViewTokenKey),
+            (Action::SetKey, Permission::SetTokenKey),
         ] {
-            assert_eq!(judged(action, held), verdict, "{action:?} with {held:?}");
+            assert_eq!(judged(action, blind), Verdict::Hidden, "{action:?}");
+            assert_eq!(judged(action, all.without(needed)), Verdict::Forbidden, "{action:?}");
+            assert_eq!(judged(action, sighted.with(needed)), Verdict::Allowed, "{action:?}");
         }
+        assert_eq!(judged(Action::Rotate, all), Verdict::Forbidden, "owners rotate");
+    }
+
+    #[test]
+    fn owning_a_token_is_not_enough_for_its_key() {
+        let viewable = Token { owner_may_view_key: true, ..token_of(2) };
+        let judged =
+            |action, token: &Token, held| judge(action, user(2), token, Some(knowing(held)));
+        let set = Permissions::NONE.with(Permission::SetTokenKey);
+        let view = Permissions::NONE.with(Permission::ViewTokenKey);
+        for action in [Action::ViewKey, Action::Rotate] {
+            assert_eq!(judged(action, &token_of(2), Permissions::NONE), Verdict::Forbidden);
+            assert_eq!(judged(action, &token_of(2), view), Verdict::Allowed);
+            assert_eq!(judged(action, &viewable, Permissions::NONE), Verdict::Allowed);
+        }
+        assert_eq!(judged(Action::SetKey, &viewable, view), Verdict::Forbidden);
+        assert_eq!(judged(Action::SetKey, &token_of(2), set), Verdict::Allowed);
+    }
+
+    #[test]
+    fn keys_that_let_one_act_as_a_superuser_are_a_superusers_matter() {
+        let all: Permissions = Permission::ALL.into_iter().collect();
+        let known =
+            |owner_may_be_superuser| Some(Knowledge { permissions: all, owner_may_be_superuser });
+        for action in [Action::ViewKey, Action::SetKey, Action::Rotate] {
+            for caller in [user(2), user(3)] {
+                let of_superuser = judge(action, caller, &token_of(2), known(true));
+                assert_eq!(of_superuser, Verdict::Forbidden);
+                for intent in [Intent::Recovery, Intent::Verification] {
+                    let token = Token { intent, owner_may_view_key: true, ..token_of(2) };
+                    assert_eq!(judge(action, caller, &token, known(false)), Verdict::Forbidden);
+                }
+            }
+        }
+        let change = judge(Action::Change, user(3), &token_of(2), known(true));
+        assert_eq!(change, Verdict::Allowed, "what is not about the key is not concerned");
     }
 
     #[test]

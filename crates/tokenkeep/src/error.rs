@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::fields::TokenField;
 use crate::input::{BodyError, FieldError, FieldErrors};
+use crate::key::UnsealError;
 use crate::random::RandomError;
 use crate::store::{CommitError, StoreError, StoreErrorKind, UniqueField};
 use crate::token::Revision;
@@ -44,6 +45,12 @@ pub enum TokenError {
     /// The caller sees the token and may not do this to it.
     #[error("You do not have permission to perform this action.")]
     Forbidden,
+    /// The list has no such page.
+    #[error("Invalid page.")]
+    InvalidPage,
+    /// The token's key is not kept, only its digest.
+    #[error("The key of this token is not retained.")]
+    KeyNotRetained,
     /// The token is not at the revision that the caller expects.
     #[error("The token is at another revision than expected.")]
     Stale {
@@ -62,6 +69,10 @@ pub enum TokenError {
     /// There was no randomness, or no good one, for a key or an id: try again.
     #[error("The service is temporarily unavailable.")]
     Random(#[source] RandomError),
+    /// A sealed key cannot be opened: the host has not configured what it was sealed with, or the
+    /// row has been tampered with.
+    #[error("The key of this token cannot be read.")]
+    Unseal(#[source] UnsealError),
     /// The storage failed.
     #[error("{}", storage_detail(.0))]
     Store(#[source] StoreError),
@@ -110,13 +121,15 @@ impl TokenError {
             Self::UnsupportedScheme | Self::InvalidKey | Self::InactiveCaller => {
                 "authentication_failed"
             }
-            Self::NotFound => "not_found",
+            Self::NotFound | Self::InvalidPage => "not_found",
+            Self::KeyNotRetained => "key_not_retained",
             Self::Forbidden => "permission_denied",
             Self::Stale { .. } => "precondition_failed",
             Self::Body(BodyError::TooLarge) => "payload_too_large",
             Self::Body(BodyError::UnsupportedMediaType(_)) => "unsupported_media_type",
             Self::Body(BodyError::NotJson(_)) => "parse_error",
             Self::Body(_) | Self::Invalid(_) => "invalid",
+            Self::Unseal(_) => "error",
             Self::Store(error) if !error.is_retryable() => "error",
             Self::Contended | Self::Random(_) | Self::Store(_) => "unavailable",
         }
@@ -161,6 +174,9 @@ impl From<CommitError> for TokenError {
             CommitError::Taken { field: UniqueField::Managed, .. } => {
                 FieldErrors::of(TokenField::Managed, [FieldError::MarkerTaken]).into()
             }
+            CommitError::Taken { field: UniqueField::Key, .. } => {
+                FieldErrors::of(TokenField::Key, [FieldError::KeyTaken]).into()
+            }
             CommitError::Taken { .. } | CommitError::Stale { .. } => Self::Contended,
             CommitError::Store(error) => Self::Store(error),
         }
@@ -170,6 +186,12 @@ impl From<CommitError> for TokenError {
 impl From<FieldErrors> for TokenError {
     fn from(errors: FieldErrors) -> Self {
         Self::Invalid(errors)
+    }
+}
+
+impl From<UnsealError> for TokenError {
+    fn from(error: UnsealError) -> Self {
+        Self::Unseal(error)
     }
 }
 

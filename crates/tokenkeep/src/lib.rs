@@ -11,7 +11,7 @@
 //! let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
 //! store.put_user(alice).await?;
 //!
-//! let tokens = TokenService::builder(store.clone(), store).build();
+//! let tokens = TokenService::builder(store.clone(), store).open().await?;
 //! let created =
 //!     tokens.create(&Caller::User(UserId::new(2)), TokenChange::new().identifier("ci")).await?;
 //! let header = format!("Bearer {}", created.key.expose());
@@ -51,6 +51,7 @@ mod directory;
 mod duration;
 mod error;
 mod event;
+mod expected;
 mod fields;
 mod identifier;
 mod input;
@@ -74,15 +75,20 @@ pub use directory::{UserDirectory, UserStore, UserStoreError};
 pub use duration::{DurationError, MAX_DURATION, parse_duration};
 pub use error::TokenError;
 pub use event::{Event, EventId, EventKind};
+pub use expected::Expected;
 pub use fields::{TokenField, TokenFields};
 pub use identifier::{Identifier, InvalidIdentifier};
-pub use input::{BodyError, Field, FieldError, FieldErrors, MAX_BODY_BYTES, TokenChange};
-pub use key::{KeyDigest, KeyScheme, SealedKey, TokenKey};
+pub use input::{
+    BodyError, Field, FieldError, FieldErrors, KeyChange, MAX_BODY_BYTES, RequestField,
+    TokenChange, TokenList,
+};
+pub use key::{KeyDigest, KeyScheme, Pepper, SealedKey, SealingKey, TokenKey, UnsealError};
 pub use managed::Marker;
 pub use policy::Policy;
 pub use random::{Random, RandomError, SeededRandom, SystemRandom};
 pub use service::{
-    Authenticated, Created, MAX_ATTEMPTS, TokenService, TokenServiceBuilder, Updated,
+    Authenticated, Created, MAX_ATTEMPTS, OpenError, Pagination, RekeyReport, Rotated, SweepReport,
+    TokenListing, TokenService, TokenServiceBuilder, TokenSlice, Updated, UsedBy,
 };
 pub use store::{
     Change, Commit, CommitError, Cursor, EventPosition, EventQuery, Filter, Lookup, SearchWord,

@@ -31,11 +31,14 @@ pub struct Policy {
     /// How long an `api` token lives from each update, and the longest life of others whose owner
     /// has no maximum of its own. A day by default.
     pub default_duration: Duration,
+    /// How many characters a key that is set by hand must have: 32 by default, so that it cannot be
+    /// guessed.
+    pub minimum_key_length: usize,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { default_duration: Duration::from_hours(24) }
+        Self { default_duration: Duration::from_hours(24), minimum_key_length: 32 }
     }
 }
 
@@ -170,6 +173,18 @@ pub(crate) fn create(
         expiring,
         owner_may_view_key: !around.by_superuser,
     })
+}
+
+/// The expiry of a token that gets a new key (SPEC "Operations", rotate): the default, and of an
+/// app password no later than its owner's maximum lifetime.
+pub(crate) fn rotate(token: &Token, around: &Circumstances) -> Result<Timestamp, FieldErrors> {
+    match token.intent {
+        Intent::Api => Ok(around.default_expiry()),
+        Intent::AppPassword => Ok(around.longest_default_expiry()),
+        Intent::Recovery | Intent::Verification => {
+            Err(FieldErrors::of(TokenField::Intent, [FieldError::IntentNotRotatable]))
+        }
+    }
 }
 
 /// `managed`: only a superuser changes it, and nobody else learns whether a marker is taken.
@@ -335,9 +350,13 @@ impl Circumstances {
 
     /// A token that expires has an expiry.
     fn fill_in(&self, expires: Option<Timestamp>, expiring: bool) -> Option<Timestamp> {
-        let lifetime = self.default_duration.min(self.owner.maximum_lifetime);
-        let default = expiring.then(|| self.now.saturating_add(lifetime));
+        let default = expiring.then(|| self.longest_default_expiry());
         expires.or(default)
+    }
+
+    /// The default expiry, as far as the owner's maximum lifetime allows.
+    fn longest_default_expiry(&self) -> Timestamp {
+        self.now.saturating_add(self.default_duration.min(self.owner.maximum_lifetime))
     }
 }
 
@@ -367,6 +386,7 @@ mod tests {
 
     use super::*;
     use crate::access::Caller;
+    use crate::input::RequestField;
     use crate::key::{KeyDigest, TokenKey};
     use crate::token::{Revision, TokenId};
     use crate::user::User;
@@ -435,6 +455,7 @@ mod tests {
         let mut all = errors.iter().map(|(field, errors)| (field, errors.to_vec()));
         let (field, errors) = all.next().unwrap();
         assert_eq!((all.next(), errors.len()), (None, 1));
+        let RequestField::Token(field) = field else { unreachable!() };
         (field, errors[0].clone())
     }
 

@@ -19,7 +19,7 @@ use crate::user::{Group, Profile, User, UserId};
 /// # let store = Arc::new(MemoryStore::new());
 /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
 /// # store.put_user(alice).await?;
-/// # let service = TokenService::builder(store.clone(), store).build();
+/// # let service = TokenService::builder(store.clone(), store).open().await?;
 /// # let caller = Caller::User(UserId::new(2));
 /// # service.create(&caller, TokenChange::new().identifier("ci")).await?;
 /// let view = service.retrieve(&caller, "ci").await?;

@@ -1,14 +1,13 @@
 //! A request body: one JSON object of known and unknown fields.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::input::change::{Field, TokenChange};
 use crate::input::json::{self, Json};
-use crate::input::{boolean, datetime, intent, owner, text};
 
 /// The longest body that is read: many times what the fields of a token can need, and small enough
 /// that nobody can make a service hold much.
@@ -54,10 +53,22 @@ impl From<serde_json::Error> for BodyError {
     }
 }
 
+/// What a body can be read into: some known fields, each checked by itself.
+pub(super) trait Fields: Default {
+    /// A known field.
+    type Name: Copy;
+
+    /// The field of that name, compared exactly after its escapes have been read.
+    fn named(key: &str) -> Option<Self::Name>;
+
+    /// Checks a field and keeps what comes of it.
+    fn set(&mut self, name: Self::Name, value: &Json<'_>);
+}
+
 /// Reads a body. Every field is checked; only a body that is no object at all is an error here.
-pub(super) fn read(body: &[u8]) -> Result<TokenChange, BodyError> {
+pub(super) fn read<F: Fields>(body: &[u8]) -> Result<F, BodyError> {
     if body.is_empty() {
-        return Ok(TokenChange::new());
+        return Ok(F::default());
     }
     if body.len() > MAX_BODY_BYTES {
         return Err(BodyError::TooLarge);
@@ -66,8 +77,8 @@ pub(super) fn read(body: &[u8]) -> Result<TokenChange, BodyError> {
         return Err(BodyError::NotJson("nested too deeply".into()));
     }
     if body.trim_ascii_start().starts_with(b"{") {
-        let Fields(change) = serde_json::from_slice(body)?;
-        return Ok(*change);
+        let Object(fields) = serde_json::from_slice(body)?;
+        return Ok(fields);
     }
     match Json::of(serde_json::from_slice(body)?)? {
         Json::Null => Err(BodyError::Null),
@@ -75,88 +86,56 @@ pub(super) fn read(body: &[u8]) -> Result<TokenChange, BodyError> {
     }
 }
 
-/// An object, field by field.
-struct Fields(Box<TokenChange>);
+/// An object, read field by field.
+struct Object<F>(F);
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de, F: Fields> Deserialize<'de> for Object<F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
-struct FieldsVisitor;
+struct ObjectVisitor<F>(PhantomData<F>);
 
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
+impl<'de, F: Fields> Visitor<'de> for ObjectVisitor<F> {
+    type Value = Object<F>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-        let mut change = TokenChange::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<F>, A::Error> {
+        let mut fields = F::default();
         // Of a repeated key the last counts; a value of an unknown one only has to be JSON.
-        while let Some((key, value)) = map.next_entry::<Key, &RawValue>()? {
-            if !matches!(key, Key::Unknown) {
-                set(&mut change, &key, &Json::of(value).map_err(de::Error::custom)?);
+        while let Some((Key(name), value)) = map.next_entry::<Key<F>, &RawValue>()? {
+            if let Some(name) = name {
+                fields.set(name, &Json::of(value).map_err(de::Error::custom)?);
             }
         }
-        Ok(Fields(Box::new(change)))
+        Ok(Object(fields))
     }
 }
 
-/// Checks one known field.
-fn set(change: &mut TokenChange, key: &Key, value: &Json<'_>) {
-    match key {
-        Key::Managed => change.managed = text::nullable(value, text::marker),
-        Key::Identifier => change.identifier = text::required(value, text::identifier),
-        Key::Intent => change.intent = intent::read(value).map(Field::Set),
-        Key::User => change.owner = owner::read(value).map(Field::Set),
-        Key::Description => change.description = text::required(value, text::description),
-        Key::Expires => change.expires = datetime::read(value),
-        Key::Expiring => change.expiring = boolean::read(value).map(Field::Set),
-        Key::Unknown => {}
-    }
-}
+/// A key of the object, `None` when it is unknown.
+struct Key<F: Fields>(Option<F::Name>);
 
-/// A key of the object, compared exactly after its escapes have been read.
-enum Key {
-    Managed,
-    Identifier,
-    Intent,
-    User,
-    Description,
-    Expires,
-    Expiring,
-    Unknown,
-}
-
-impl<'de> Deserialize<'de> for Key {
+impl<'de, F: Fields> Deserialize<'de> for Key<F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(KeyVisitor)
+        deserializer.deserialize_identifier(KeyVisitor(PhantomData))
     }
 }
 
-struct KeyVisitor;
+struct KeyVisitor<F>(PhantomData<F>);
 
-impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
+impl<F: Fields> Visitor<'_> for KeyVisitor<F> {
+    type Value = Key<F>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-        Ok(match key {
-            "managed" => Key::Managed,
-            "identifier" => Key::Identifier,
-            "intent" => Key::Intent,
-            "user" => Key::User,
-            "description" => Key::Description,
-            "expires" => Key::Expires,
-            "expiring" => Key::Expiring,
-            _ => Key::Unknown,
-        })
+    fn visit_str<E>(self, key: &str) -> Result<Key<F>, E> {
+        Ok(Key(F::named(key)))
     }
 }
 
@@ -164,7 +143,11 @@ impl Visitor<'_> for KeyVisitor {
 mod tests {
     use super::*;
     use crate::fields::TokenField;
-    use crate::input::FieldError;
+    use crate::input::{Field, FieldError, TokenChange};
+
+    fn read(body: &[u8]) -> Result<TokenChange, BodyError> {
+        super::read(body)
+    }
 
     fn error(body: &str) -> BodyError {
         read(body.as_bytes()).unwrap_err()

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::expected::Expected;
+use crate::fields::TokenField;
 use crate::identifier::Identifier;
-use crate::input::body::{self, BodyError};
+use crate::input::body::{self, BodyError, Fields};
 use crate::input::error::{FieldError, FieldErrors};
-use crate::input::text;
+use crate::input::json::Json;
+use crate::input::{boolean, datetime, intent, owner, text};
 use crate::managed::Marker;
 use crate::timestamp::Timestamp;
-use crate::token::{Intent, Revision};
+use crate::token::Intent;
 use crate::user::UserId;
 
 /// What a change wants of one field. `T` converts into `Set(T)`.
@@ -81,7 +84,7 @@ pub struct TokenChange {
     pub(crate) description: Checked<Arc<str>>,
     pub(crate) expires: Checked<Timestamp>,
     pub(crate) expiring: Checked<bool>,
-    pub(crate) expected: Option<Revision>,
+    pub(crate) expected: Expected,
     pub(crate) unreadable: Option<BodyError>,
 }
 
@@ -97,7 +100,7 @@ impl TokenChange {
             description: Ok(Field::Keep),
             expires: Ok(Field::Keep),
             expiring: Ok(Field::Keep),
-            expected: None,
+            expected: Expected::Anything,
             unreadable: None,
         }
     }
@@ -183,8 +186,8 @@ impl TokenChange {
     /// Makes an update fail with [`TokenError::Stale`](crate::TokenError::Stale) unless the token
     /// is at this revision, instead of being applied to whatever is there.
     #[must_use]
-    pub fn expecting(mut self, revision: Revision) -> Self {
-        self.expected = Some(revision);
+    pub fn expecting(mut self, expected: impl Into<Expected>) -> Self {
+        self.expected = expected.into();
         self
     }
 
@@ -192,15 +195,14 @@ impl TokenChange {
     /// a taken identifier, an unknown user, a rule on who may change what.
     #[must_use]
     pub fn refusals(&self) -> FieldErrors {
-        use crate::fields::TokenField as Name;
         let mut errors = FieldErrors::default();
-        errors.add(Name::Managed, refused(&self.managed));
-        errors.add(Name::Identifier, refused(&self.identifier));
-        errors.add(Name::Intent, refused(&self.intent));
-        errors.add(Name::User, refused(&self.owner));
-        errors.add(Name::Description, refused(&self.description));
-        errors.add(Name::Expires, refused(&self.expires));
-        errors.add(Name::Expiring, refused(&self.expiring));
+        errors.add(TokenField::Managed, refused(&self.managed));
+        errors.add(TokenField::Identifier, refused(&self.identifier));
+        errors.add(TokenField::Intent, refused(&self.intent));
+        errors.add(TokenField::User, refused(&self.owner));
+        errors.add(TokenField::Description, refused(&self.description));
+        errors.add(TokenField::Expires, refused(&self.expires));
+        errors.add(TokenField::Expiring, refused(&self.expiring));
         errors
     }
 
@@ -208,6 +210,31 @@ impl TokenChange {
     #[must_use]
     pub fn body_error(&self) -> Option<&BodyError> {
         self.unreadable.as_ref()
+    }
+}
+
+impl Fields for TokenChange {
+    type Name = TokenField;
+
+    fn named(key: &str) -> Option<TokenField> {
+        let field = TokenField::ALL.into_iter().find(|field| field.name() == key)?;
+        // What JSON does not show, it does not change.
+        (!matches!(field, TokenField::Key | TokenField::OwnerMayViewKey)).then_some(field)
+    }
+
+    fn set(&mut self, name: TokenField, value: &Json<'_>) {
+        match name {
+            TokenField::Managed => self.managed = text::nullable(value, text::marker),
+            TokenField::Identifier => self.identifier = text::required(value, text::identifier),
+            TokenField::Intent => self.intent = intent::read(value).map(Field::Set),
+            TokenField::User => self.owner = owner::read(value).map(Field::Set),
+            TokenField::Description => {
+                self.description = text::required(value, text::description);
+            }
+            TokenField::Expires => self.expires = datetime::read(value),
+            TokenField::Expiring => self.expiring = boolean::read(value).map(Field::Set),
+            TokenField::Key | TokenField::OwnerMayViewKey => {}
+        }
     }
 }
 

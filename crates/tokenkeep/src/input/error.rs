@@ -94,6 +94,24 @@ pub enum FieldError {
         /// The latest expiry that would have been accepted.
         latest: Timestamp,
     },
+    /// The intent of a token whose key cannot be replaced by a new one.
+    #[error("Only api and app_password tokens can be rotated")]
+    IntentNotRotatable,
+    /// A key has too few characters.
+    #[error("This key is too short: at least {min} characters")]
+    KeyTooShort {
+        /// How many it must have.
+        min: usize,
+    },
+    /// Another token has this key.
+    #[error("This key is already in use")]
+    KeyTaken,
+    /// No intent has this name, in a filter.
+    #[error("Select a valid choice. {0} is not one of the available choices.")]
+    NotAFilterChoice(String),
+    /// Not a date-time that can be read, in a filter.
+    #[error("Enter a valid date/time.")]
+    NotAFilterDateTime,
 }
 
 impl FieldError {
@@ -103,8 +121,50 @@ impl FieldError {
     }
 }
 
-/// Every field that was refused, in the order of the JSON form, each with all of its errors.
+/// What a request names: a field of the token, or a parameter of a list.
 ///
+/// ```
+/// use tokenkeep::{RequestField, TokenField};
+///
+/// assert_eq!(RequestField::from(TokenField::User).name(), "user");
+/// assert_eq!(RequestField::Username.name(), "user__username");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RequestField {
+    /// A field of the token, also as a filter.
+    Token(TokenField),
+    /// The owner's username, as a filter.
+    Username,
+    /// The words to search for.
+    Search,
+}
+
+impl RequestField {
+    /// The name in JSON and in a query.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token(field) => field.name(),
+            Self::Username => "user__username",
+            Self::Search => "search",
+        }
+    }
+}
+
+impl From<TokenField> for RequestField {
+    fn from(field: TokenField) -> Self {
+        Self::Token(field)
+    }
+}
+
+impl std::fmt::Display for RequestField {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Every field that was refused, in the order of the JSON form, each with all of its errors.
 ///
 /// ```
 /// use tokenkeep::{FieldError, FieldErrors, TokenField};
@@ -115,11 +175,14 @@ impl FieldError {
 /// assert_eq!(errors.to_string(), "identifier: This field is required.");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FieldErrors(Vec<(TokenField, Vec<FieldError>)>);
+pub struct FieldErrors(Vec<(RequestField, Vec<FieldError>)>);
 
 impl FieldErrors {
     /// The errors of one field.
-    pub fn of(field: TokenField, errors: impl IntoIterator<Item = FieldError>) -> Self {
+    pub fn of(
+        field: impl Into<RequestField>,
+        errors: impl IntoIterator<Item = FieldError>,
+    ) -> Self {
         let mut all = Self::default();
         all.add(field, errors);
         all
@@ -127,12 +190,13 @@ impl FieldErrors {
 
     /// The errors of `field`; none when it is fine.
     #[must_use]
-    pub fn get(&self, field: TokenField) -> &[FieldError] {
+    pub fn get(&self, field: impl Into<RequestField>) -> &[FieldError] {
+        let field = field.into();
         self.0.iter().find(|(refused, _)| *refused == field).map_or(&[], |(_, errors)| errors)
     }
 
     /// The fields that were refused with their errors.
-    pub fn iter(&self) -> impl Iterator<Item = (TokenField, &[FieldError])> {
+    pub fn iter(&self) -> impl Iterator<Item = (RequestField, &[FieldError])> {
         self.0.iter().map(|(field, errors)| (*field, errors.as_slice()))
     }
 
@@ -143,7 +207,12 @@ impl FieldErrors {
     }
 
     /// Adds errors of a field behind those it has.
-    pub(crate) fn add(&mut self, field: TokenField, errors: impl IntoIterator<Item = FieldError>) {
+    pub(crate) fn add(
+        &mut self,
+        field: impl Into<RequestField>,
+        errors: impl IntoIterator<Item = FieldError>,
+    ) {
+        let field = field.into();
         let mut errors: Vec<_> = errors.into_iter().collect();
         match self.0.binary_search_by_key(&field, |(refused, _)| *refused) {
             _ if errors.is_empty() => {}

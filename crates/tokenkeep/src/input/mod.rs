@@ -11,11 +11,17 @@ pub(crate) mod datetime;
 mod error;
 mod intent;
 mod json;
+mod key_change;
+mod list;
 mod number;
 mod owner;
+mod search;
 pub(crate) mod text;
 
 pub use body::{BodyError, MAX_BODY_BYTES};
 pub(crate) use change::{Checked, wanted};
 pub use change::{Field, TokenChange};
-pub use error::{FieldError, FieldErrors};
+pub use error::{FieldError, FieldErrors, RequestField};
+pub use key_change::KeyChange;
+pub(crate) use list::PageNumber;
+pub use list::TokenList;

@@ -9,6 +9,7 @@ use crate::input::change::{Checked, Field};
 use crate::input::error::FieldError;
 use crate::input::json::Json;
 use crate::input::number;
+use crate::key::TokenKey;
 use crate::managed::Marker;
 
 /// Reads a text that must not be null.
@@ -50,6 +51,18 @@ pub(super) fn marker(text: &str) -> Result<Marker, Vec<FieldError>> {
 pub(super) fn description(text: &str) -> Result<Arc<str>, Vec<FieldError>> {
     let text = trim(text);
     if text.contains('\0') { Err(vec![FieldError::NullCharacter]) } else { Ok(text.into()) }
+}
+
+/// Checks a key. It may be of any characters but NUL: the holder chose it.
+pub(super) fn key(text: &str) -> Result<TokenKey, Vec<FieldError>> {
+    let text = trim(text);
+    if text.is_empty() {
+        Err(vec![FieldError::Blank])
+    } else if text.contains('\0') {
+        Err(vec![FieldError::NullCharacter])
+    } else {
+        Ok(TokenKey::from(text.to_owned()))
+    }
 }
 
 /// Whether nothing of `text` would be left after trimming.

@@ -7,6 +7,7 @@ use crate::error::TokenError;
 use crate::key::TokenKey;
 use crate::service::TokenService;
 use crate::store::{Lookup, StoreError};
+use crate::timestamp::Timestamp;
 use crate::token::{Intent, Token};
 
 /// Somebody who has shown a valid key.
@@ -40,7 +41,7 @@ impl TokenService {
     /// use tokenkeep::TokenError;
     ///
     /// # let store = Arc::new(MemoryStore::new());
-    /// # let service = TokenService::builder(store.clone(), store).build();
+    /// # let service = TokenService::builder(store.clone(), store).open().await.unwrap();
     /// let nobody = service.authenticate(None).await;
     /// assert!(matches!(nobody, Err(TokenError::NotAuthenticated)));
     /// let unknown = service.authenticate(Some(b"Bearer of news")).await;
@@ -59,23 +60,83 @@ impl TokenService {
         authorization: Option<&[u8]>,
     ) -> Result<Authenticated, TokenError> {
         let key = bearer_key(authorization)?;
-        let token = self.token_of_key(&key).await?.ok_or(TokenError::InvalidKey)?;
+        let now = self.parts.clock.now();
+        let token = self.valid_token(&key, Intent::Api, now).await?;
+        let token = token.ok_or(TokenError::InvalidKey)?;
+        self.parts.last_used.note(&token, now);
         Ok(Authenticated { token })
     }
 
-    /// The `api` token that `key` opens now.
-    async fn token_of_key(&self, key: &TokenKey) -> Result<Option<Arc<Token>>, StoreError> {
-        let digest = self.parts.keys.digest(key);
-        let Some(token) = self.parts.store.find(Lookup::KeyDigest(&digest)).await? else {
+    /// Authenticates a user by username and app password, as a host's login does: the same check
+    /// as [`authenticate`](Self::authenticate), for an `app_password` token of that user.
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// # use std::sync::Arc;
+    /// # use tokenkeep::{Caller, Intent, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
+    /// # use tokenkeep_memory::MemoryStore;
+    /// # let store = Arc::new(MemoryStore::new());
+    /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+    /// # store.put_user(alice).await?;
+    /// # let service = TokenService::builder(store.clone(), store).open().await?;
+    /// # let alice = Caller::User(UserId::new(2));
+    /// let mail = TokenChange::new().identifier("mail").intent(Intent::AppPassword);
+    /// let key = service.create(&alice, mail).await?.key;
+    /// let authenticated = service.authenticate_app_password("alice", &key).await?;
+    /// assert_eq!(authenticated.caller(), alice);
+    /// assert!(service.authenticate_app_password("bob", &key).await.is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`](TokenError::InvalidKey) for every reason to refuse;
+    /// [`Store`](TokenError::Store) when it could not be found out.
+    pub async fn authenticate_app_password(
+        &self,
+        username: &str,
+        key: &TokenKey,
+    ) -> Result<Authenticated, TokenError> {
+        let now = self.parts.clock.now();
+        let token = self.valid_token(key, Intent::AppPassword, now).await?;
+        let token = token.ok_or(TokenError::InvalidKey)?;
+        if self.parts.directory.user_named(username).await? != Some(token.owner) {
+            return Err(TokenError::InvalidKey);
+        }
+        self.parts.last_used.note(&token, now);
+        Ok(Authenticated { token })
+    }
+
+    /// The token of that intent that `key` opens at `now`.
+    pub(super) async fn valid_token(
+        &self,
+        key: &TokenKey,
+        intent: Intent,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
+        let token = self.token_with_key(key).await?;
+        let token = token.filter(|token| token.intent == intent && !token.is_expired(now));
+        let Some(token) = token else {
             return Ok(None);
         };
-        // Digests compare in constant time; a store may have compared them in another way.
-        let opens = token.key_digest == digest
-            && token.intent == Intent::Api
-            && !token.is_expired(self.parts.clock.now());
-        let owner_is_active =
-            opens && self.parts.directory.is_active(token.owner).await? == Some(true);
+        let owner_is_active = self.parts.directory.is_active(token.owner).await? == Some(true);
         Ok(owner_is_active.then_some(token))
+    }
+
+    /// The token that has this key, however it was digested.
+    pub(super) async fn token_with_key(
+        &self,
+        key: &TokenKey,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
+        for digest in self.parts.keys.digests(key) {
+            let found = self.parts.store.find(Lookup::KeyDigest(&digest)).await?;
+            // Digests compare in constant time; a store may have compared them in another way.
+            if let Some(token) = found.filter(|token| token.key_digest == digest) {
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
     }
 }
 

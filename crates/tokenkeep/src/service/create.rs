@@ -10,9 +10,8 @@ use crate::input::{TokenChange, wanted};
 use crate::key::TokenKey;
 use crate::policy::{self, Conflicts, NewToken};
 use crate::random::{RandomError, uuid_v4};
-use crate::service::TokenService;
 use crate::service::session::Session;
-use crate::service::update::MAX_ATTEMPTS;
+use crate::service::{MAX_ATTEMPTS, TokenService};
 use crate::store::{Change, Commit, CommitError, StoreError, UniqueField};
 use crate::token::{Revision, Token, TokenId};
 use crate::view::TokenView;
@@ -25,8 +24,16 @@ use crate::view::TokenView;
 pub struct Created {
     /// The token with its owner.
     pub view: TokenView,
-    /// The plain key. Hand it to its holder now: it is not kept.
+    /// The plain key, for its holder.
     pub key: TokenKey,
+}
+
+impl Created {
+    /// Whether the key can be viewed later. If not, this is the only time that it is there.
+    #[must_use]
+    pub fn is_key_retained(&self) -> bool {
+        self.view.token.sealed_key.is_some()
+    }
 }
 
 impl TokenService {
@@ -44,7 +51,7 @@ impl TokenService {
     /// # let store = Arc::new(MemoryStore::new());
     /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
     /// # store.put_user(alice).await?;
-    /// # let service = TokenService::builder(store.clone(), store).build();
+    /// # let service = TokenService::builder(store.clone(), store).open().await?;
     /// let recovery = TokenChange::new()
     ///     .identifier("alice-recovery")
     ///     .intent(Intent::Recovery)
@@ -99,17 +106,9 @@ impl TokenService {
         new: &NewToken,
         session: &Session<'_>,
     ) -> Result<(Commit, Arc<Token>, TokenKey), TokenError> {
-        let random = &*self.parts.random;
-        let key = TokenKey::generate(random)?;
+        let key = TokenKey::generate(&*self.parts.random)?;
         let token = Arc::new(self.build(new, &key, session)?);
-        let event = self.parts.events.make(
-            EventKind::Created,
-            &token,
-            TokenFields::NONE,
-            session.standing.caller,
-            session.now,
-            random,
-        )?;
+        let event = session.event(EventKind::Created, &token, TokenFields::NONE)?;
         let commit = Commit { changes: vec![Change::Insert(token.clone())], events: vec![event] };
         Ok((commit, token, key))
     }
@@ -133,8 +132,9 @@ impl TokenService {
         key: &TokenKey,
         session: &Session<'_>,
     ) -> Result<Token, TokenError> {
+        let id = TokenId::from(uuid_v4(&*self.parts.random)?);
         Ok(Token {
-            id: TokenId::from(uuid_v4(&*self.parts.random)?),
+            id,
             identifier: new.identifier.clone(),
             intent: new.intent,
             owner: new.owner,
@@ -148,7 +148,7 @@ impl TokenService {
             last_used: None,
             owner_may_view_key: new.owner_may_view_key,
             key_digest: self.parts.keys.digest(key),
-            sealed_key: self.parts.keys.seal(key),
+            sealed_key: self.parts.keys.seal(key, id, &*self.parts.random)?,
         })
     }
 }

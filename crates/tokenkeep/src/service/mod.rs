@@ -1,26 +1,48 @@
 //! The operations, one file each.
 
 mod authenticate;
+mod consume;
 mod create;
+mod delete;
+mod events;
+mod last_used;
+mod list;
+mod open;
+mod owner_deleted;
+mod rekey;
 mod retrieve;
+mod rotate;
 mod session;
+mod set_key;
+mod sweep;
 mod update;
+mod used_by;
+mod view_key;
 
 use std::sync::Arc;
 
 pub use authenticate::Authenticated;
 pub use create::Created;
-pub use update::{MAX_ATTEMPTS, Updated};
+pub use list::{Pagination, TokenListing, TokenSlice};
+pub use open::OpenError;
+pub use rekey::RekeyReport;
+pub use rotate::Rotated;
+pub use sweep::SweepReport;
+pub use update::Updated;
+pub use used_by::UsedBy;
 
 use crate::clock::{Clock, SystemClock};
 use crate::directory::UserDirectory;
+use crate::error::TokenError;
 use crate::event::EventMaker;
+use crate::expected::Expected;
 use crate::identifier::Identifier;
 use crate::key::KeyScheme;
 use crate::managed::Marker;
 use crate::policy::{Conflicts, Policy};
 use crate::random::{Random, SystemRandom};
-use crate::store::{Lookup, StoreError, TokenStore};
+use crate::service::last_used::PendingTouches;
+use crate::store::{Commit, CommitError, Lookup, StoreError, TokenStore};
 use crate::token::TokenId;
 
 /// Keeps tokens: every operation, with its checks and its event.
@@ -37,7 +59,7 @@ use crate::token::TokenId;
 /// let store = Arc::new(MemoryStore::new());
 /// let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
 /// store.put_user(alice).await?;
-/// let tokens = TokenService::builder(store.clone(), store).build();
+/// let tokens = TokenService::builder(store.clone(), store).open().await?;
 ///
 /// let alice = Caller::User(UserId::new(2));
 /// let created = tokens.create(&alice, TokenChange::new().identifier("ci")).await?;
@@ -66,12 +88,18 @@ struct Parts {
     policy: Policy,
     installation_id: Arc<str>,
     events: EventMaker,
+    last_used: PendingTouches,
 }
+
+/// How often an operation is tried before it fails as contended. Of those who race for a token one
+/// wins each time, so that as many can change it once each without anybody failing.
+pub const MAX_ATTEMPTS: u32 = 32;
 
 /// Puts a [`TokenService`] together. What is not set is the system's clock and randomness, the
 /// default [`Policy`], digests only, and an empty installation id.
 ///
 /// ```
+/// # pollster::block_on(async {
 /// use std::sync::Arc;
 /// use tokenkeep::{ManualClock, SeededRandom, Timestamp, TokenService};
 /// use tokenkeep_memory::MemoryStore;
@@ -81,8 +109,11 @@ struct Parts {
 ///     .clock(Arc::new(ManualClock::at(Timestamp::MIN)))
 ///     .random(Arc::new(SeededRandom::new(1)))
 ///     .installation_id("5f0a1c1e7e1c4f0e9a7f3f5a4a4a4a4a")
-///     .build();
+///     .open()
+///     .await?;
 /// # drop(service);
+/// # Ok::<(), tokenkeep::OpenError>(())
+/// # }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct TokenServiceBuilder {
@@ -106,6 +137,7 @@ impl TokenService {
                 policy: Policy::default(),
                 installation_id: "".into(),
                 events: EventMaker::default(),
+                last_used: PendingTouches::default(),
             },
         }
     }
@@ -126,6 +158,24 @@ impl TokenService {
             conflicts.marker_taken = self.belongs_to_other(Lookup::Marker(marker), to).await?;
         }
         Ok(conflicts)
+    }
+
+    /// Commits what was decided on a token; `false` when somebody else changed it in between and the
+    /// operation may be tried again.
+    async fn commit_or_lose(
+        &self,
+        commit: Commit,
+        expected: &Expected,
+    ) -> Result<bool, TokenError> {
+        match self.parts.store.commit(commit).await {
+            Ok(()) => Ok(true),
+            Err(CommitError::Stale { .. }) if expected.is_anything() => Ok(false),
+            Err(CommitError::Stale { current: None, .. }) => Err(TokenError::NotFound),
+            Err(CommitError::Stale { current: Some(current), .. }) => {
+                Err(TokenError::Stale { current: current.revision })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn belongs_to_other(
@@ -173,11 +223,5 @@ impl TokenServiceBuilder {
     pub fn installation_id(mut self, installation_id: impl Into<Arc<str>>) -> Self {
         self.parts.installation_id = installation_id.into();
         self
-    }
-
-    /// The service.
-    #[must_use]
-    pub fn build(self) -> TokenService {
-        TokenService { parts: Arc::new(self.parts) }
     }
 }

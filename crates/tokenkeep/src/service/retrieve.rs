@@ -16,7 +16,7 @@ impl TokenService {
     /// use tokenkeep::TokenError;
     ///
     /// # let store = Arc::new(MemoryStore::new());
-    /// # let service = TokenService::builder(store.clone(), store).build();
+    /// # let service = TokenService::builder(store.clone(), store).open().await.unwrap();
     /// let nothing = service.retrieve(&Caller::System, "nothing").await;
     /// assert!(matches!(nothing, Err(TokenError::NotFound)));
     /// # });

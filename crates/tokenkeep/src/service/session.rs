@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::access::{Action, Caller, Standing, Verdict, judge};
+use crate::access::{Action, Caller, Knowledge, Standing, Verdict, judge};
+use crate::directory::UserDirectory;
 use crate::error::TokenError;
+use crate::event::{Event, EventKind};
+use crate::fields::TokenFields;
 use crate::identifier::Identifier;
 use crate::policy::{Circumstances, Conflicts, OwnerPolicy};
+use crate::random::RandomError;
 use crate::service::TokenService;
-use crate::store::{Lookup, StoreError};
+use crate::store::{Change, Commit, Lookup, StoreError, StoreErrorKind};
 use crate::timestamp::Timestamp;
 use crate::token::Token;
 use crate::user::{Profile, UserId};
@@ -35,6 +39,11 @@ impl TokenService {
         Ok(Session { service: self, now, standing, profile })
     }
 
+    /// An attempt by somebody who has just shown a key.
+    pub(super) fn session_of(&self, standing: Standing, now: Timestamp) -> Session<'_> {
+        Session { service: self, now, standing, profile: None }
+    }
+
     async fn active_profile(&self, id: UserId) -> Result<Arc<Profile>, TokenError> {
         let profile = self.profile(id).await?;
         profile.filter(|profile| profile.user.is_active).ok_or(TokenError::InactiveCaller)
@@ -60,21 +69,40 @@ impl Session<'_> {
         match self.judge(action, &token).await? {
             Verdict::Allowed => Ok(token),
             Verdict::Forbidden => Err(TokenError::Forbidden),
-            Verdict::Hidden | Verdict::AskPermissions => Err(TokenError::NotFound),
+            Verdict::Hidden | Verdict::AskKnowledge => Err(TokenError::NotFound),
         }
     }
 
-    /// Judges the caller, with its permissions where they matter.
+    /// Judges the caller, with what costs a read where that matters.
     async fn judge(&self, action: Action, token: &Token) -> Result<Verdict, StoreError> {
         let verdict = judge(action, self.standing, token, None);
         match (verdict, self.standing.caller) {
-            (Verdict::AskPermissions, Caller::User(id)) => {
-                let directory = &self.service.parts.directory;
-                let held = directory.permissions(id, Some(token.id)).await?;
-                Ok(judge(action, self.standing, token, Some(held)))
+            (Verdict::AskKnowledge, Caller::User(id)) => {
+                let known = self.knowledge(id, action, token).await?;
+                Ok(judge(action, self.standing, token, Some(known)))
             }
             _ => Ok(verdict),
         }
+    }
+
+    async fn knowledge(
+        &self,
+        caller: UserId,
+        action: Action,
+        token: &Token,
+    ) -> Result<Knowledge, StoreError> {
+        let permissions = self.directory().permissions(caller, Some(token.id)).await?;
+        let owner_may_be_superuser = action.concerns_key() && {
+            // An owner who is missing may come back as anybody.
+            let owner = self.profile(token.owner).await?;
+            owner.is_none_or(|owner| owner.is_superuser())
+        };
+        Ok(Knowledge { permissions, owner_may_be_superuser })
+    }
+
+    /// Where users come from.
+    pub(super) fn directory(&self) -> &dyn UserDirectory {
+        &*self.service.parts.directory
     }
 
     /// A user's profile, which is at hand when the user is the caller.
@@ -102,8 +130,41 @@ impl Session<'_> {
         }
     }
 
+    /// The event that the caller did `kind` to `token`, which is given as it is afterwards.
+    pub(super) fn event(
+        &self,
+        kind: EventKind,
+        token: &Token,
+        changed: TokenFields,
+    ) -> Result<Event, RandomError> {
+        let parts = &self.service.parts;
+        parts.events.make(kind, token, changed, self.standing.caller, self.now, &*parts.random)
+    }
+
+    /// What turns `before` into `after`, at the next revision and at this time, with its event;
+    /// `after` as it then is.
+    pub(super) fn replacing(
+        &self,
+        kind: EventKind,
+        before: &Token,
+        after: Token,
+    ) -> Result<(Commit, Arc<Token>), TokenError> {
+        let revision = before.revision.next().ok_or_else(|| worn_out(before))?;
+        let changed = before.changed_fields(&after);
+        let after = Arc::new(Token { revision, updated: self.now, ..after });
+        let event = self.event(kind, &after, changed)?;
+        let changes = vec![Change::replace(before, after.clone())];
+        Ok((Commit { changes, events: vec![event] }, after))
+    }
+
     /// A token as it is shown.
     pub(super) fn view(&self, token: Arc<Token>, owner: Option<Arc<Profile>>) -> TokenView {
         TokenView::new(token, owner, self.service.parts.installation_id.clone())
     }
+}
+
+/// A row whose revision cannot be raised is not one that was written.
+fn worn_out(token: &Token) -> StoreError {
+    let id = token.id.to_string();
+    StoreError::new("service", StoreErrorKind::Corrupt { table: "token", column: "revision", id })
 }

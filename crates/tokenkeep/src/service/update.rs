@@ -1,7 +1,5 @@
 //! `core_tokens_update` and `core_tokens_partial_update`.
 
-use std::sync::Arc;
-
 use crate::access::{Action, Caller};
 use crate::error::TokenError;
 use crate::event::EventKind;
@@ -9,16 +7,12 @@ use crate::fields::TokenFields;
 use crate::input::{TokenChange, wanted};
 use crate::managed::Marker;
 use crate::policy::{self, Conflicts};
-use crate::service::TokenService;
 use crate::service::session::Session;
-use crate::store::{Change, Commit, CommitError, StoreError, StoreErrorKind};
-use crate::token::{Revision, Token};
+use crate::service::{MAX_ATTEMPTS, TokenService};
+use crate::store::StoreError;
+use crate::token::Token;
 use crate::user::Profile;
 use crate::view::TokenView;
-
-/// How often an operation is tried before it fails as contended. Of those who race for a token one
-/// wins each time, so that as many can change it once each without anybody failing.
-pub const MAX_ATTEMPTS: u32 = 32;
 
 /// What an update did.
 ///
@@ -68,7 +62,7 @@ impl TokenService {
     /// # let store = Arc::new(MemoryStore::new());
     /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
     /// # store.put_user(alice).await?;
-    /// # let service = TokenService::builder(store.clone(), store).build();
+    /// # let service = TokenService::builder(store.clone(), store).open().await?;
     /// # let caller = Caller::User(UserId::new(2));
     /// # service.create(&caller, TokenChange::new().identifier("ci")).await?;
     /// let body = br#"{"identifier": "deploy", "description": "from the pipeline"}"#;
@@ -112,7 +106,7 @@ impl TokenService {
     /// # let store = Arc::new(MemoryStore::new());
     /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
     /// # store.put_user(alice).await?;
-    /// # let service = TokenService::builder(store.clone(), store).build();
+    /// # let service = TokenService::builder(store.clone(), store).open().await?;
     /// # let caller = Caller::User(UserId::new(2));
     /// # service.create(&caller, TokenChange::new().identifier("ci")).await?;
     /// let seen = service.retrieve(&caller, "ci").await?.revision();
@@ -162,7 +156,7 @@ impl TokenService {
     ) -> Result<Option<Updated>, TokenError> {
         let session = self.session(caller).await?;
         let token = session.token(identifier, Action::Change).await?;
-        expect_revision(change, token.revision)?;
+        change.expected.check(&token)?;
         if let Some(error) = change.body_error() {
             return Err(TokenError::Body(error.clone()));
         }
@@ -175,18 +169,9 @@ impl TokenService {
         if changed.is_empty() {
             return Ok(Some(Updated { view: session.view(token, owner), changed }));
         }
-        let revision = token.revision.next().ok_or_else(|| worn_out(&token))?;
-        let after = Arc::new(Token { revision, updated: session.now, ..after });
-        let commit = self.updating(&session, &token, &after, changed)?;
-        match self.parts.store.commit(commit).await {
-            Ok(()) => Ok(Some(Updated { view: session.view(after, owner), changed })),
-            Err(CommitError::Stale { current, .. }) => match (change.expected, current) {
-                (None, _) => Ok(None),
-                (Some(_), None) => Err(TokenError::NotFound),
-                (Some(_), Some(current)) => Err(TokenError::Stale { current: current.revision }),
-            },
-            Err(error) => Err(error.into()),
-        }
+        let (commit, after) = session.replacing(EventKind::Updated, &token, after)?;
+        let done = self.commit_or_lose(commit, &change.expected).await?;
+        Ok(done.then(|| Updated { view: session.view(after, owner), changed }))
     }
 
     /// Looks up whose the wanted values are, as far as it can matter: a value that stays is the
@@ -209,38 +194,5 @@ impl TokenService {
             None => false,
         };
         Ok(conflicts)
-    }
-
-    fn updating(
-        &self,
-        session: &Session<'_>,
-        before: &Token,
-        after: &Arc<Token>,
-        changed: TokenFields,
-    ) -> Result<Commit, TokenError> {
-        let caller = session.standing.caller;
-        let event = self.parts.events.make(
-            EventKind::Updated,
-            after,
-            changed,
-            caller,
-            session.now,
-            &*self.parts.random,
-        )?;
-        Ok(Commit { changes: vec![Change::replace(before, after.clone())], events: vec![event] })
-    }
-}
-
-/// A row whose revision cannot be raised is not one that was written.
-fn worn_out(token: &Token) -> StoreError {
-    let id = token.id.to_string();
-    StoreError::new("service", StoreErrorKind::Corrupt { table: "token", column: "revision", id })
-}
-
-/// The revision must be the one that the caller expects, if it expects one.
-fn expect_revision(change: &TokenChange, current: Revision) -> Result<(), TokenError> {
-    match change.expected {
-        Some(expected) if expected != current => Err(TokenError::Stale { current }),
-        _ => Ok(()),
     }
 }

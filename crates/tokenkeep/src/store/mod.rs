@@ -5,6 +5,7 @@ mod error;
 mod query;
 
 use std::fmt::Debug;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -111,6 +112,18 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     ///
     /// [`StoreError`] when the store cannot be read, or what it holds cannot be a token.
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError>;
+
+    /// The peppers with which the digests of its keys were made, in any order.
+    ///
+    /// # Behavior
+    ///
+    /// - **peppers.1** Each [pepper](KeyDigest::pepper_id) that the digest of a token names is
+    ///   there, once; no other is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError>;
 
     /// Lists tokens: those that are visible and pass the filter and the search, in order, the part
     /// that the window shows.

@@ -4,12 +4,18 @@
 //! authentication finds the token, and, where the host wants keys to be viewable, the
 //! [`SealedKey`].
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
+mod digest;
+mod scheme;
+mod seal;
 
-use sha2::{Digest, Sha256};
+use std::fmt;
+
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+pub use digest::{KeyDigest, Pepper};
+pub use scheme::KeyScheme;
+pub use seal::{SealedKey, SealingKey, UnsealError};
 
 use crate::random::{Random, RandomError};
 
@@ -84,138 +90,6 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// What a key is looked up by: how it was digested, and 32 bytes of digest. Unique in a store,
-/// compared in constant time.
-///
-/// ```
-/// use tokenkeep::{KeyDigest, TokenKey};
-///
-/// let digest = KeyDigest::of(&TokenKey::from("key".to_owned()));
-/// assert_eq!(KeyDigest::from_bytes(digest.as_bytes()), Some(digest.clone()));
-/// assert_eq!(format!("{digest:?}"), "KeyDigest(…)");
-/// ```
-#[derive(Clone)]
-pub struct KeyDigest([u8; Self::BYTES]);
-
-impl KeyDigest {
-    /// The width of a digest in storage: one byte that says how it was made, then 32.
-    pub const BYTES: usize = 33;
-
-    /// The first byte of a digest made by SHA-256 without a pepper. Other values name the pepper
-    /// of an HMAC.
-    const PLAIN_SHA256: u8 = 0;
-
-    /// The SHA-256 digest of `key`.
-    #[must_use]
-    pub fn of(key: &TokenKey) -> Self {
-        let mut bytes = [Self::PLAIN_SHA256; Self::BYTES];
-        if let Some((_, digest)) = bytes.split_first_mut() {
-            digest.copy_from_slice(&Sha256::digest(key.0.as_bytes()));
-        }
-        Self(bytes)
-    }
-
-    /// The digest as a backend reads it from a row; `None` when the width is wrong.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().map(Self).ok()
-    }
-
-    /// The digest as a backend writes it into a row.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-}
-
-impl PartialEq for KeyDigest {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for KeyDigest {}
-
-impl Hash for KeyDigest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl fmt::Debug for KeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyDigest(…)")
-    }
-}
-
-/// A key that has been encrypted for viewing, as opaque bytes: only the key scheme that sealed it
-/// can open it.
-///
-/// ```
-/// use tokenkeep::SealedKey;
-///
-/// let sealed = SealedKey::from_bytes(&[1, 2, 3]);
-/// assert_eq!(sealed.as_bytes(), [1, 2, 3]);
-/// assert_eq!(format!("{sealed:?}"), "SealedKey(…)");
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct SealedKey(Box<[u8]>);
-
-impl SealedKey {
-    /// The sealed key as a backend reads it from a row.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(bytes.into())
-    }
-
-    /// The sealed key as a backend writes it into a row.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SealedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SealedKey(…)")
-    }
-}
-
-/// How a service keeps keys: as digests only, so far. Then a key is shown once, by the operation
-/// that makes it.
-///
-/// ```
-/// use tokenkeep::{KeyDigest, KeyScheme, TokenKey};
-///
-/// let scheme = KeyScheme::digest_only();
-/// let key = TokenKey::from("key".to_owned());
-/// assert_eq!(scheme.digest(&key), KeyDigest::of(&key));
-/// assert_eq!(scheme.seal(&key), None);
-/// ```
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct KeyScheme {}
-
-impl KeyScheme {
-    /// Keeps digests and no keys: what a stolen store holds opens nothing.
-    #[must_use]
-    pub const fn digest_only() -> Self {
-        Self {}
-    }
-
-    /// What `key` is looked up by.
-    #[must_use]
-    pub fn digest(&self, key: &TokenKey) -> KeyDigest {
-        KeyDigest::of(key)
-    }
-
-    /// The key encrypted for viewing; `None` where keys are not retained.
-    #[must_use]
-    pub fn seal(&self, _key: &TokenKey) -> Option<SealedKey> {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,12 +117,6 @@ mod tests {
         // 120,000 draws from 62 characters: 1,935 each, with a standard deviation of 44.
         assert_eq!(counts.len(), 62);
         assert!(counts.values().all(|count| (1_700..2_170).contains(count)), "{counts:?}");
-    }
-
-    #[test]
-    fn the_digest_is_sha_256_behind_a_byte_that_says_so() {
-        let digest = KeyDigest::of(&TokenKey::from("abc".to_owned()));
-        assert_eq!(digest.as_bytes()[..5], [0, 0xba, 0x78, 0x16, 0xbf]);
     }
 
     #[test]

@@ -1,0 +1,134 @@
+//! How a service keeps keys.
+
+use std::num::NonZeroU8;
+
+use crate::key::{KeyDigest, Pepper, SealedKey, SealingKey, TokenKey, UnsealError};
+use crate::random::{Random, RandomError};
+use crate::token::TokenId;
+
+/// How a service keeps keys (SPEC "Keys"): always as digests, with a pepper where one is
+/// configured, and, where a sealing key is configured, sealed too, so that they can be viewed.
+///
+/// Peppers and sealing keys can be changed: new keys are kept with the current ones, and what was
+/// kept with older ones stays valid as long as those are configured.
+/// [`rekey`](crate::TokenService::rekey) brings everything that is sealed to the current ones.
+///
+/// ```
+/// use std::num::NonZeroU8;
+/// use tokenkeep::{KeyScheme, Pepper, SealingKey, TokenKey};
+///
+/// # let (new_secret, old_secret, pepper) = ([1; 32], [2; 32], [3; 32]);
+/// let scheme = KeyScheme::sealing(SealingKey::new(2, new_secret))
+///     .also_opening(SealingKey::new(1, old_secret))
+///     .peppered(Pepper::new(NonZeroU8::MIN, pepper));
+/// let digest = scheme.digest(&TokenKey::from("key".to_owned()));
+/// assert_eq!(digest.pepper_id(), Some(NonZeroU8::MIN));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct KeyScheme {
+    /// The sealing key of new keys.
+    sealing: Option<SealingKey>,
+    older_sealing: Vec<SealingKey>,
+    /// The pepper of new digests.
+    pepper: Option<Pepper>,
+    older_peppers: Vec<Pepper>,
+}
+
+impl KeyScheme {
+    /// Keeps digests and no keys: what a stolen store holds opens nothing, and a key is shown once,
+    /// by the operation that makes it.
+    #[must_use]
+    pub fn digest_only() -> Self {
+        Self::default()
+    }
+
+    /// Keeps keys sealed by `current` beside their digests.
+    #[must_use]
+    pub fn sealing(current: SealingKey) -> Self {
+        Self { sealing: Some(current), ..Self::default() }
+    }
+
+    /// Opens what an earlier sealing key has sealed, too. In a scheme that seals nothing it makes
+    /// old keys viewable, and keeps new ones as digests only.
+    #[must_use]
+    pub fn also_opening(mut self, older: SealingKey) -> Self {
+        self.older_sealing.push(older);
+        self
+    }
+
+    /// Makes new digests with `current`. Those made without a pepper stay valid.
+    #[must_use]
+    pub fn peppered(mut self, current: Pepper) -> Self {
+        self.pepper = Some(current);
+        self
+    }
+
+    /// Accepts digests made with an earlier pepper, too.
+    #[must_use]
+    pub fn also_accepting(mut self, older: Pepper) -> Self {
+        self.older_peppers.push(older);
+        self
+    }
+
+    /// What a new `key` is looked up by.
+    #[must_use]
+    pub fn digest(&self, key: &TokenKey) -> KeyDigest {
+        match &self.pepper {
+            Some(pepper) => KeyDigest::peppered(key, pepper),
+            None => KeyDigest::of(key),
+        }
+    }
+
+    /// Everything that `key` may be looked up by, the likeliest first.
+    pub(crate) fn digests(&self, key: &TokenKey) -> impl Iterator<Item = KeyDigest> {
+        let peppered = self.pepper.iter().chain(&self.older_peppers);
+        let peppered = peppered.map(|pepper| KeyDigest::peppered(key, pepper));
+        peppered.chain(std::iter::once_with(|| KeyDigest::of(key)))
+    }
+
+    /// Whether digests made with that pepper can be looked up.
+    pub(crate) fn knows_pepper(&self, id: NonZeroU8) -> bool {
+        self.pepper.iter().chain(&self.older_peppers).any(|pepper| pepper.id == id)
+    }
+
+    /// The key of a token encrypted for viewing; `None` where keys are not retained.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomError`] when `random` cannot give a nonce.
+    pub fn seal(
+        &self,
+        key: &TokenKey,
+        token: TokenId,
+        random: &dyn Random,
+    ) -> Result<Option<SealedKey>, RandomError> {
+        self.sealing.as_ref().map(|current| current.seal(key, token, random)).transpose()
+    }
+
+    /// Whether keys are kept sealed.
+    pub(crate) fn retains_keys(&self) -> bool {
+        self.sealing.is_some()
+    }
+
+    /// The key of a token as it was sealed.
+    pub(crate) fn open(&self, sealed: &SealedKey, token: TokenId) -> Result<TokenKey, UnsealError> {
+        let id = sealed.sealed_by().ok_or(UnsealError::Damaged)?;
+        let mut keys = self.sealing.iter().chain(&self.older_sealing);
+        let key = keys.find(|key| key.id == id).ok_or(UnsealError::UnknownKey(id))?;
+        key.open(sealed, token)
+    }
+
+    /// Whether what is kept of a key was made by the current pepper and sealing key. A scheme that
+    /// seals nothing leaves what is sealed as it is.
+    pub(crate) fn is_current(&self, digest: &KeyDigest, sealed: &SealedKey) -> bool {
+        let is_current = |current: &SealingKey| {
+            self.digests_like(digest) && sealed.sealed_by() == Some(current.id)
+        };
+        self.sealing.as_ref().is_none_or(is_current)
+    }
+
+    /// Whether a digest was made as new ones are.
+    pub(crate) fn digests_like(&self, digest: &KeyDigest) -> bool {
+        digest.pepper_id() == self.pepper.as_ref().map(|pepper| pepper.id)
+    }
+}

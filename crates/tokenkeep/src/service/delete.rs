@@ -1,0 +1,77 @@
+//! `core_tokens_destroy`.
+
+use std::sync::Arc;
+
+use crate::access::{Action, Caller};
+use crate::error::TokenError;
+use crate::event::EventKind;
+use crate::expected::Expected;
+use crate::fields::TokenFields;
+use crate::service::session::Session;
+use crate::service::{MAX_ATTEMPTS, TokenService};
+use crate::store::{Change, Commit};
+use crate::token::Token;
+
+impl TokenService {
+    /// Deletes a token, and returns it as it was. Its key is valid no more as soon as this returns.
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// # use std::sync::Arc;
+    /// # use tokenkeep::{Caller, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
+    /// # use tokenkeep_memory::MemoryStore;
+    /// use tokenkeep::{Expected, TokenError};
+    ///
+    /// # let store = Arc::new(MemoryStore::new());
+    /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+    /// # store.put_user(alice).await?;
+    /// # let service = TokenService::builder(store.clone(), store).open().await?;
+    /// # let caller = Caller::User(UserId::new(2));
+    /// # service.create(&caller, TokenChange::new().identifier("ci")).await?;
+    /// service.delete(&caller, "ci", Expected::Anything).await?;
+    /// let again = service.delete(&caller, "ci", Expected::Anything).await;
+    /// assert!(matches!(again, Err(TokenError::NotFound)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`InactiveCaller`](TokenError::InactiveCaller),
+    /// [`NotFound`](TokenError::NotFound), [`Forbidden`](TokenError::Forbidden),
+    /// [`Stale`](TokenError::Stale); then [`Contended`](TokenError::Contended). At any time
+    /// [`Random`](TokenError::Random) and [`Store`](TokenError::Store).
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        identifier: &str,
+        expected: impl Into<Expected>,
+    ) -> Result<Arc<Token>, TokenError> {
+        let expected = expected.into();
+        for _ in 0..MAX_ATTEMPTS {
+            let session = self.session(caller).await?;
+            let token = session.token(identifier, Action::Delete).await?;
+            expected.check(&token)?;
+            let commit = session.deleting(EventKind::Deleted, std::slice::from_ref(&token))?;
+            if self.commit_or_lose(commit, &expected).await? {
+                return Ok(token);
+            }
+        }
+        Err(TokenError::Contended)
+    }
+}
+
+impl Session<'_> {
+    /// What removes tokens that are as they were read, each with its event.
+    pub(super) fn deleting(
+        &self,
+        kind: EventKind,
+        tokens: &[Arc<Token>],
+    ) -> Result<Commit, TokenError> {
+        let delete = |token: &Arc<Token>| Change::Delete { id: token.id, expected: token.revision };
+        let changes = tokens.iter().map(delete).collect();
+        let event = |token: &Arc<Token>| self.event(kind, token, TokenFields::NONE);
+        let events = tokens.iter().map(event).collect::<Result<_, _>>()?;
+        Ok(Commit { changes, events })
+    }
+}

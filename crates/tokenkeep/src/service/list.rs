@@ -1,0 +1,300 @@
+//! `core_tokens_list`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::access::{Caller, Permission};
+use crate::error::TokenError;
+use crate::input::{PageNumber, TokenList};
+use crate::service::TokenService;
+use crate::service::session::Session;
+use crate::store::{
+    Cursor, Filter, SearchWord, StoreError, TokenPage, TokenQuery, Visibility, Window,
+};
+use crate::token::Token;
+use crate::user::{Profile, UserId};
+use crate::view::TokenView;
+
+/// A numbered page of tokens. Its JSON is the envelope of SPEC "Listing".
+///
+/// See [`list`](TokenService::list) for an example.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TokenListing {
+    /// The tokens with their owners.
+    pub tokens: Vec<TokenView>,
+    /// Where the page stands.
+    pub pagination: Pagination,
+}
+
+/// Where a page stands among all pages. Pages and places are counted from 1.
+///
+/// See [`list`](TokenService::list) for an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Pagination {
+    /// The next page; 0 when there is none.
+    pub next: u64,
+    /// The page before; 0 when there is none.
+    pub previous: u64,
+    /// How many tokens there are on all pages.
+    pub count: u64,
+    /// This page.
+    pub current: u64,
+    /// How many pages there are, at least one.
+    pub total_pages: u64,
+    /// The place of its first token; 0 when there is none.
+    pub start_index: u64,
+    /// The place of its last token.
+    pub end_index: u64,
+}
+
+/// A part of a list that is read by cursor.
+///
+/// See [`list_from`](TokenService::list_from) for an example.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TokenSlice {
+    /// The tokens with their owners.
+    pub tokens: Vec<TokenView>,
+    /// Where to go on; `None` behind the last token.
+    pub next: Option<Cursor>,
+}
+
+impl Pagination {
+    fn new(current: u64, page_size: u64, count: u64) -> Self {
+        let total_pages = count.div_ceil(page_size).max(1);
+        let before = current.saturating_sub(1).saturating_mul(page_size);
+        Self {
+            next: if current < total_pages { current + 1 } else { 0 },
+            previous: current.saturating_sub(1),
+            count,
+            current,
+            total_pages,
+            start_index: if count == 0 { 0 } else { before + 1 },
+            end_index: before.saturating_add(page_size).min(count),
+        }
+    }
+}
+
+impl Serialize for TokenListing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut json = serializer.serialize_struct("TokenListing", 3)?;
+        json.serialize_field("pagination", &self.pagination)?;
+        json.serialize_field("autocomplete", &BTreeMap::<&str, &str>::new())?;
+        json.serialize_field("results", &self.tokens)?;
+        json.end()
+    }
+}
+
+impl TokenService {
+    /// Lists a numbered page of the tokens that the caller sees (SPEC "Listing").
+    ///
+    /// What lies in front of a page is counted to find it: to read all of a long list, use
+    /// [`list_from`](Self::list_from).
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// # use std::sync::Arc;
+    /// # use tokenkeep::{Caller, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
+    /// # use tokenkeep_memory::MemoryStore;
+    /// use tokenkeep::TokenList;
+    ///
+    /// # let store = Arc::new(MemoryStore::new());
+    /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+    /// # store.put_user(alice).await?;
+    /// # let service = TokenService::builder(store.clone(), store).open().await?;
+    /// # let alice = Caller::User(UserId::new(2));
+    /// # service.create(&alice, TokenChange::new().identifier("ci")).await?;
+    /// let listing = service.list(&alice, &TokenList::new().search("ci")).await?;
+    /// assert_eq!((listing.tokens.len(), listing.pagination.count), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`InactiveCaller`](TokenError::InactiveCaller),
+    /// [`Invalid`](TokenError::Invalid) for parameters that cannot be read,
+    /// [`InvalidPage`](TokenError::InvalidPage) for a page that is not there. At any time
+    /// [`Store`](TokenError::Store).
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        list: &TokenList,
+    ) -> Result<TokenListing, TokenError> {
+        let session = self.session(caller).await?;
+        list.check()?;
+        let page_size = u64::from(list.page_size);
+        let query = self.query(&session, list).await?;
+        let current = match list.page.ok_or(TokenError::InvalidPage)? {
+            PageNumber::Number(0) => return Err(TokenError::InvalidPage),
+            PageNumber::Number(number) => number,
+            PageNumber::Last => self.count(query.as_ref()).await?.div_ceil(page_size).max(1),
+        };
+        let offset = (current - 1).saturating_mul(page_size);
+        let window = Window::Offset { offset, limit: list.page_size };
+        let page = self.page(query, window, true).await?;
+        let pagination = Pagination::new(current, page_size, page.total.unwrap_or_default());
+        if current > pagination.total_pages {
+            return Err(TokenError::InvalidPage);
+        }
+        Ok(TokenListing { tokens: session.views(page.tokens).await?, pagination })
+    }
+
+    /// Lists the tokens that the caller sees, part after part: the page of `list` does not matter,
+    /// its page size does. A token that stays as it is is shown once, whatever happens to others.
+    ///
+    /// The cost of a part does not grow with its place: by identifier (the default) or by id it is
+    /// that of its tokens, in other orders that of sorting.
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// # use std::sync::Arc;
+    /// # use tokenkeep::{Caller, TokenService};
+    /// # use tokenkeep_memory::MemoryStore;
+    /// use tokenkeep::TokenList;
+    ///
+    /// # let store = Arc::new(MemoryStore::new());
+    /// # let service = TokenService::builder(store.clone(), store).open().await?;
+    /// let list = TokenList::new().page_size(100);
+    /// let mut cursor = None;
+    /// loop {
+    ///     let part = service.list_from(&Caller::System, &list, cursor).await?;
+    ///     for view in &part.tokens {
+    ///         println!("{}", view.token.identifier);
+    ///     }
+    ///     cursor = part.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](Self::list), without [`InvalidPage`](TokenError::InvalidPage).
+    pub async fn list_from(
+        &self,
+        caller: &Caller,
+        list: &TokenList,
+        cursor: Option<Cursor>,
+    ) -> Result<TokenSlice, TokenError> {
+        let session = self.session(caller).await?;
+        list.check()?;
+        let query = self.query(&session, list).await?;
+        let window = Window::After { cursor, limit: list.page_size };
+        let page = self.page(query, window, false).await?;
+        Ok(TokenSlice { tokens: session.views(page.tokens).await?, next: page.next })
+    }
+
+    /// What to ask the store; `None` when nothing can match.
+    async fn query(
+        &self,
+        session: &Session<'_>,
+        list: &TokenList,
+    ) -> Result<Option<TokenQuery>, StoreError> {
+        let directory = &self.parts.directory;
+        let mut filter = list.filter.clone();
+        if let Some(username) = &list.owner_named {
+            let owner = directory.user_named(username).await?;
+            if owner.is_none() || filter.owner.is_some_and(|wanted| Some(wanted) != owner) {
+                return Ok(None);
+            }
+            filter.owner = owner;
+        }
+        let mut search = Vec::with_capacity(list.search.len());
+        for text in &list.search {
+            let owners = directory.users_matching(text).await?;
+            search.push(SearchWord { text: text.clone(), owners });
+        }
+        let visibility = session.visibility().await?;
+        let order = list.order.clone();
+        Ok(Some(TokenQuery { visibility, filter, search, order, ..TokenQuery::default() }))
+    }
+
+    async fn count(&self, query: Option<&TokenQuery>) -> Result<u64, StoreError> {
+        let window = Window::Offset { offset: 0, limit: 0 };
+        Ok(self.page(query.cloned(), window, true).await?.total.unwrap_or_default())
+    }
+
+    async fn page(
+        &self,
+        query: Option<TokenQuery>,
+        window: Window,
+        count: bool,
+    ) -> Result<TokenPage, StoreError> {
+        match query {
+            Some(query) => self.parts.store.list(&TokenQuery { window, count, ..query }).await,
+            None => Ok(TokenPage::default()),
+        }
+    }
+
+    /// Every token that passes a filter.
+    pub(super) async fn all(&self, filter: Filter) -> Result<Vec<Arc<Token>>, StoreError> {
+        let mut query = TokenQuery { filter, ..TokenQuery::default() };
+        let mut tokens = Vec::new();
+        loop {
+            let page = self.parts.store.list(&query).await?;
+            tokens.extend(page.tokens);
+            let Some(next) = page.next else { return Ok(tokens) };
+            query.window = Window::After { cursor: Some(next), limit: query.window.limit() };
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Whose tokens the caller sees.
+    async fn visibility(&self) -> Result<Visibility, StoreError> {
+        let owner = match self.standing.caller {
+            Caller::User(id) if !self.standing.is_superuser => id,
+            _ => return Ok(Visibility::All),
+        };
+        let directory = self.directory();
+        if directory.permissions(owner, None).await?.contains(Permission::ViewToken) {
+            return Ok(Visibility::All);
+        }
+        let also = directory.granted_tokens(owner, Permission::ViewToken).await?;
+        Ok(Visibility::Limited { owner, also })
+    }
+
+    /// Tokens as they are shown, their owners loaded in one call.
+    async fn views(&self, tokens: Vec<Arc<Token>>) -> Result<Vec<TokenView>, StoreError> {
+        let mut ids: Vec<UserId> = tokens.iter().map(|token| token.owner).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let profiles = self.directory().profiles(&ids).await?;
+        let owners: BTreeMap<UserId, Arc<Profile>> =
+            profiles.into_iter().map(|profile| (profile.user.id, Arc::new(profile))).collect();
+        let view = |token: Arc<Token>| {
+            let owner = owners.get(&token.owner).cloned();
+            self.view(token, owner)
+        };
+        Ok(tokens.into_iter().map(view).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_stands_where_the_vectors_say() {
+        let place = |current, size, count| {
+            let page = Pagination::new(current, size, count);
+            (page.next, page.previous, page.total_pages, page.start_index, page.end_index)
+        };
+        assert_eq!(place(1, 20, 26), (2, 0, 2, 1, 20));
+        assert_eq!(place(2, 20, 26), (0, 1, 2, 21, 26));
+        assert_eq!(place(1, 20, 0), (0, 0, 1, 0, 0));
+        assert_eq!(place(1, 20, 20), (0, 0, 1, 1, 20));
+    }
+}

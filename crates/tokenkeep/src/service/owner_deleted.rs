@@ -1,0 +1,58 @@
+//! The deletion of an owner.
+
+use std::sync::Arc;
+
+use crate::access::Caller;
+use crate::error::TokenError;
+use crate::event::EventKind;
+use crate::expected::Expected;
+use crate::service::{MAX_ATTEMPTS, TokenService};
+use crate::store::Filter;
+use crate::token::Token;
+use crate::user::UserId;
+
+impl TokenService {
+    /// Deletes every token of a user in one commit, with an event each, and returns them as they
+    /// were: for hosts that delete the user.
+    ///
+    /// Remove the user from the directory first: from then on its tokens authenticate nobody, and
+    /// it can create none. A create that was under way at that moment may still end afterwards; its
+    /// token authenticates nobody either, and the next call deletes it.
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// # use std::sync::Arc;
+    /// # use tokenkeep::{Caller, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
+    /// # use tokenkeep_memory::MemoryStore;
+    /// # let store = Arc::new(MemoryStore::new());
+    /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+    /// # store.put_user(alice).await?;
+    /// # let service = TokenService::builder(store.clone(), store.clone()).open().await?;
+    /// let alice = UserId::new(2);
+    /// service.create(&Caller::User(alice), TokenChange::new().identifier("ci")).await?;
+    /// store.remove_user(alice).await?;
+    /// assert_eq!(service.owner_deleted(alice).await?.len(), 1);
+    /// assert_eq!(service.owner_deleted(alice).await?.len(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Contended`](TokenError::Contended), [`Random`](TokenError::Random) and
+    /// [`Store`](TokenError::Store).
+    pub async fn owner_deleted(&self, owner: UserId) -> Result<Vec<Arc<Token>>, TokenError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let session = self.session(&Caller::System).await?;
+            let tokens = self.all(Filter { owner: Some(owner), ..Filter::default() }).await?;
+            if tokens.is_empty() {
+                return Ok(tokens);
+            }
+            let commit = session.deleting(EventKind::Deleted, &tokens)?;
+            if self.commit_or_lose(commit, &Expected::Anything).await? {
+                return Ok(tokens);
+            }
+        }
+        Err(TokenError::Contended)
+    }
+}

@@ -1,0 +1,102 @@
+//! Moving keys to the current pepper and sealing key.
+
+use crate::access::Caller;
+use crate::error::TokenError;
+use crate::event::EventKind;
+use crate::expected::Expected;
+use crate::service::TokenService;
+use crate::service::session::Session;
+use crate::store::{SortField, SortKey, TokenQuery, Window};
+use crate::token::Token;
+
+/// What [`rekey`](TokenService::rekey) did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RekeyReport {
+    /// How many keys are kept anew, with the current pepper and sealing key.
+    pub renewed: u64,
+    /// How many tokens were changed by somebody else at that moment: call it again.
+    pub left_alone: u64,
+    /// How many keys were kept by other peppers than the current one, or none, and stay so, since
+    /// only their digest is there. They are valid as long as that pepper is configured.
+    pub digest_only: u64,
+}
+
+impl TokenService {
+    /// Seals every sealed key with the current sealing key, and digests it with the current pepper,
+    /// where it is not so already: after it, earlier sealing keys are needed no more, and earlier
+    /// peppers only for tokens of which no key is retained. Each renewed token gets a new revision,
+    /// and an event.
+    ///
+    /// Keys are renewed one by one, so that others are not held up. It can be called while the
+    /// service runs, from any process, and again when it was dropped or failed.
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// # use std::sync::Arc;
+    /// # use tokenkeep::{Caller, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
+    /// # use tokenkeep_memory::MemoryStore;
+    /// use tokenkeep::{KeyScheme, SealingKey};
+    ///
+    /// # let store = Arc::new(MemoryStore::new());
+    /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+    /// # store.put_user(alice).await?;
+    /// # let (old_secret, new_secret) = ([1; 32], [2; 32]);
+    /// # let alice = Caller::User(UserId::new(2));
+    /// let builder = || TokenService::builder(store.clone(), store.clone());
+    /// let old = builder().keys(KeyScheme::sealing(SealingKey::new(1, old_secret))).open().await?;
+    /// let key = old.create(&alice, TokenChange::new().identifier("ci")).await?.key;
+    ///
+    /// let both = KeyScheme::sealing(SealingKey::new(2, new_secret))
+    ///     .also_opening(SealingKey::new(1, old_secret));
+    /// assert_eq!(builder().keys(both).open().await?.rekey().await?.renewed, 1);
+    ///
+    /// let new = builder().keys(KeyScheme::sealing(SealingKey::new(2, new_secret))).open().await?;
+    /// assert_eq!(new.view_key(&alice, "ci").await?, key);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Unseal`](TokenError::Unseal) for a key that cannot be opened, [`Random`](TokenError::Random)
+    /// and [`Store`](TokenError::Store).
+    pub async fn rekey(&self) -> Result<RekeyReport, TokenError> {
+        let session = self.session(&Caller::System).await?;
+        let mut report = RekeyReport::default();
+        let order = vec![SortKey { field: SortField::Id, descending: false }];
+        let mut query = TokenQuery { order, ..TokenQuery::default() };
+        loop {
+            let page = self.parts.store.list(&query).await?;
+            for token in &page.tokens {
+                self.rekey_token(&session, token, &mut report).await?;
+            }
+            let Some(next) = page.next else { return Ok(report) };
+            query.window = Window::After { cursor: Some(next), limit: query.window.limit() };
+        }
+    }
+
+    async fn rekey_token(
+        &self,
+        session: &Session<'_>,
+        token: &Token,
+        report: &mut RekeyReport,
+    ) -> Result<(), TokenError> {
+        let keys = &self.parts.keys;
+        let Some(sealed) = &token.sealed_key else {
+            report.digest_only += u64::from(!keys.digests_like(&token.key_digest));
+            return Ok(());
+        };
+        if keys.is_current(&token.key_digest, sealed) {
+            return Ok(());
+        }
+        let after = self.with_key(token, &keys.open(sealed, token.id)?)?;
+        let (commit, _) = session.replacing(EventKind::Updated, token, after)?;
+        if self.commit_or_lose(commit, &Expected::Anything).await? {
+            report.renewed += 1;
+        } else {
+            report.left_alone += 1;
+        }
+        Ok(())
+    }
+}
