@@ -59,6 +59,7 @@ mod key;
 mod managed;
 mod policy;
 mod random;
+mod reconcile;
 mod service;
 mod store;
 mod timestamp;
@@ -86,6 +87,7 @@ pub use key::{KeyDigest, KeyScheme, Pepper, SealedKey, SealingKey, TokenKey, Uns
 pub use managed::Marker;
 pub use policy::Policy;
 pub use random::{Random, RandomError, SeededRandom, SystemRandom};
+pub use reconcile::{ManagedToken, Reconcile, ReconcileError, ReconcileReport, Reconciled};
 pub use service::{
     Authenticated, Created, MAX_ATTEMPTS, OpenError, Pagination, RekeyReport, Rotated, SweepReport,
     TokenListing, TokenService, TokenServiceBuilder, TokenSlice, Updated, UsedBy,

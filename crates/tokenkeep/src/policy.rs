@@ -250,7 +250,10 @@ fn unknown_owner(wanted: UserId, around: &Circumstances) -> Option<FieldError> {
 }
 
 /// `intent` on an update: a single-use token keeps it, any other takes `api` or `app_password`.
-fn intent_after(current: Intent, intent: &Checked<Intent>) -> Result<Intent, FieldError> {
+pub(crate) fn intent_after(
+    current: Intent,
+    intent: &Checked<Intent>,
+) -> Result<Intent, FieldError> {
     match wanted(intent) {
         Some(wanted) if current.is_single_use() && *wanted != current => {
             Err(FieldError::IntentFixed)
@@ -335,7 +338,7 @@ fn is_later(expires: Option<Timestamp>, than: Option<Timestamp>) -> bool {
 
 impl Circumstances {
     /// The expiry of an `api` token.
-    fn default_expiry(&self) -> Timestamp {
+    pub(crate) fn default_expiry(&self) -> Timestamp {
         self.now.saturating_add(self.default_duration)
     }
 
@@ -349,7 +352,7 @@ impl Circumstances {
     }
 
     /// A token that expires has an expiry.
-    fn fill_in(&self, expires: Option<Timestamp>, expiring: bool) -> Option<Timestamp> {
+    pub(crate) fn fill_in(&self, expires: Option<Timestamp>, expiring: bool) -> Option<Timestamp> {
         let default = expiring.then(|| self.longest_default_expiry());
         expires.or(default)
     }
@@ -361,12 +364,12 @@ impl Circumstances {
 }
 
 /// The value that a field is set to, or the one it has.
-fn set_or<T: Clone>(field: &Checked<T>, current: &T) -> T {
+pub(crate) fn set_or<T: Clone>(field: &Checked<T>, current: &T) -> T {
     wanted(field).unwrap_or(current).clone()
 }
 
 /// What becomes of a field that can be cleared.
-fn kept_or<T: Clone>(field: &Checked<T>, current: Option<T>) -> Option<T> {
+pub(crate) fn kept_or<T: Clone>(field: &Checked<T>, current: Option<T>) -> Option<T> {
     match field {
         Ok(Field::Set(value)) => Some(value.clone()),
         Ok(Field::Clear) => None,

@@ -225,6 +225,20 @@ impl FieldErrors {
         }
     }
 
+    /// Two results, or the errors of both.
+    pub(crate) fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
+        match (a, b) {
+            (Ok(a), Ok(b)) => Ok((a, b)),
+            (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
+            (Err(mut errors), Err(others)) => {
+                for (field, others) in others.0 {
+                    errors.add(field, others);
+                }
+                Err(errors)
+            }
+        }
+    }
+
     /// `Ok` when no field was refused.
     pub(crate) fn into_result(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }

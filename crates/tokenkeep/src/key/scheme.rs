@@ -86,6 +86,11 @@ impl KeyScheme {
         peppered.chain(std::iter::once_with(|| KeyDigest::of(key)))
     }
 
+    /// Whether `digest` is one of `key`.
+    pub(crate) fn matches(&self, key: &TokenKey, digest: &KeyDigest) -> bool {
+        self.digests(key).any(|of_key| of_key == *digest)
+    }
+
     /// Whether digests made with that pepper can be looked up.
     pub(crate) fn knows_pepper(&self, id: NonZeroU8) -> bool {
         self.pepper.iter().chain(&self.older_peppers).any(|pepper| pepper.id == id)

@@ -107,7 +107,7 @@ impl TokenService {
         session: &Session<'_>,
     ) -> Result<(Commit, Arc<Token>, TokenKey), TokenError> {
         let key = TokenKey::generate(&*self.parts.random)?;
-        let token = Arc::new(self.build(new, &key, session)?);
+        let token = Arc::new(self.new_token(new, &key, session)?);
         let event = session.event(EventKind::Created, &token, TokenFields::NONE)?;
         let commit = Commit { changes: vec![Change::Insert(token.clone())], events: vec![event] };
         Ok((commit, token, key))
@@ -126,7 +126,7 @@ impl TokenService {
     }
 
     /// The row of a new token.
-    fn build(
+    pub(super) fn new_token(
         &self,
         new: &NewToken,
         key: &TokenKey,

@@ -9,6 +9,7 @@ mod last_used;
 mod list;
 mod open;
 mod owner_deleted;
+mod reconcile;
 mod rekey;
 mod retrieve;
 mod rotate;

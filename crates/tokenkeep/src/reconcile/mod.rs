@@ -1,0 +1,175 @@
+//! Managed tokens: what an automated process wants there to be (SPEC "Managed tokens").
+
+mod order;
+mod rule;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use thiserror::Error;
+
+pub(crate) use order::{Holders, Outcome, Planned, settle};
+pub(crate) use rule::bring_back;
+
+use crate::error::TokenError;
+use crate::fields::TokenFields;
+use crate::input::{FieldErrors, KeyChange, TokenChange};
+use crate::key::TokenKey;
+use crate::managed::Marker;
+
+/// One token that an automated process owns, as it is to be.
+///
+/// See [`TokenService::reconcile`](crate::TokenService::reconcile) for an example.
+#[derive(Debug, Clone)]
+pub struct ManagedToken {
+    pub(crate) marker: Marker,
+    pub(crate) state: State,
+    pub(crate) change: TokenChange,
+    pub(crate) key: Option<KeyChange>,
+}
+
+/// Whether a managed token is to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Present,
+    Created,
+    Absent,
+}
+
+impl ManagedToken {
+    /// A token that is to be there, with the fields that `wanted` sets: a missing one is created,
+    /// one that differs in such a field is brought back, and fields that `wanted` leaves alone are
+    /// left alone. Of an `api` token the expiry is not looked at. A new token needs an identifier
+    /// and an owner.
+    #[must_use]
+    pub fn present(marker: Marker, wanted: TokenChange) -> Self {
+        Self::new(marker, State::Present, wanted)
+    }
+
+    /// A token that is to be created if it is missing, and left as it is otherwise.
+    #[must_use]
+    pub fn created(marker: Marker, wanted: TokenChange) -> Self {
+        Self::new(marker, State::Created, wanted)
+    }
+
+    /// A token that is not to be there.
+    #[must_use]
+    pub fn absent(marker: Marker) -> Self {
+        Self::new(marker, State::Absent, TokenChange::new())
+    }
+
+    /// Wants the token to have this key, which must be as long as one that is set by hand. Without
+    /// it a new token gets a generated key, and an existing one keeps what it has.
+    #[must_use]
+    pub fn key(mut self, key: impl AsRef<str>) -> Self {
+        self.key = Some(KeyChange::new(key));
+        self
+    }
+
+    fn new(marker: Marker, state: State, wanted: TokenChange) -> Self {
+        let change = wanted.managed(marker.as_str().to_owned());
+        Self { marker, state, change, key: None }
+    }
+}
+
+/// What is to be reconciled: the wanted tokens, and what is to happen to others.
+///
+/// See [`TokenService::reconcile`](crate::TokenService::reconcile) for an example.
+#[derive(Debug, Clone, Default)]
+pub struct Reconcile {
+    pub(crate) tokens: Vec<ManagedToken>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) takes_over: bool,
+}
+
+impl Reconcile {
+    /// Sees to these tokens, and leaves all others alone.
+    #[must_use]
+    pub fn new(tokens: impl IntoIterator<Item = ManagedToken>) -> Self {
+        Self { tokens: tokens.into_iter().collect(), prefix: None, takes_over: false }
+    }
+
+    /// Deletes the managed tokens whose marker starts with `prefix`, compared byte by byte, and is
+    /// not among the wanted ones. It must not be empty.
+    #[must_use]
+    pub fn pruning(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Takes over an unmanaged token that has the identifier of a wanted one, instead of refusing
+    /// to create that one.
+    #[must_use]
+    pub fn taking_over(mut self) -> Self {
+        self.takes_over = true;
+        self
+    }
+
+    /// The markers of the wanted tokens.
+    pub(crate) fn markers(&self) -> BTreeSet<&Marker> {
+        self.tokens.iter().map(|wanted| &wanted.marker).collect()
+    }
+}
+
+/// What a reconcile did, or would do. Each list is in the order of the wanted tokens, with what was
+/// pruned behind what was wanted absent.
+///
+/// See [`TokenService::reconcile`](crate::TokenService::reconcile) for an example.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ReconcileReport {
+    /// Tokens that were missing.
+    pub created: Vec<Marker>,
+    /// Tokens that were not as wanted, with the fields that were changed.
+    pub updated: Vec<(Marker, TokenFields)>,
+    /// Tokens that were as wanted, and were not touched.
+    pub unchanged: Vec<Marker>,
+    /// Tokens that were not to be there.
+    pub deleted: Vec<Marker>,
+    /// Wanted tokens that cannot be, and why. When there is one, nothing is done.
+    pub refused: Vec<(Marker, FieldErrors)>,
+}
+
+/// What a reconcile did, and the keys that it made.
+///
+/// See [`TokenService::reconcile`](crate::TokenService::reconcile) for an example.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reconciled {
+    /// What was done.
+    pub report: ReconcileReport,
+    /// The keys that were generated for tokens that were created.
+    pub keys: Vec<(Marker, TokenKey)>,
+}
+
+/// Why a reconcile did nothing.
+///
+/// See [`TokenService::reconcile`](crate::TokenService::reconcile) for an example.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReconcileError {
+    /// Some of the wanted tokens cannot be: see [`refused`](ReconcileReport::refused). The other
+    /// lists say what would have been done.
+    #[error("{}", Refusals(.0))]
+    Refused(ReconcileReport),
+    /// An empty prefix would prune every managed token there is.
+    #[error("the prefix to prune must not be empty")]
+    EmptyPrefix,
+    /// It failed.
+    #[error(transparent)]
+    Failed(#[from] TokenError),
+}
+
+/// The refusals of a report in one line.
+struct Refusals<'a>(&'a ReconcileReport);
+
+impl fmt::Display for Refusals<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not reconciled")?;
+        for (place, (marker, errors)) in self.0.refused.iter().enumerate() {
+            let separator = if place == 0 { ": " } else { "; " };
+            write!(f, "{separator}{marker} ({errors})")?;
+        }
+        Ok(())
+    }
+}

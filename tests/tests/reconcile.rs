@@ -1,0 +1,458 @@
+//! What an automated process wants is brought about as a whole, once, and as it was predicted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use tokenkeep::{
+    Caller, Event, EventKind, EventQuery, Field, FieldError, Identifier, Intent, Lookup,
+    ManagedToken, ManualClock, Marker, Reconcile, ReconcileError, ReconcileReport, RequestField,
+    Timestamp, Token, TokenChange, TokenField, TokenService, User, UserId,
+};
+use tokenkeep_tests::backend::Backend;
+use tokenkeep_tests::properties::cases_at_least;
+use tokenkeep_tests::vectors::all_tokens;
+use uuid::Uuid;
+
+const ALICE: UserId = UserId::new(2);
+const BOB: UserId = UserId::new(3);
+
+/// A service on a backend, with two users.
+struct Scene {
+    backend: Backend,
+    clock: Arc<ManualClock>,
+    service: TokenService,
+}
+
+impl Scene {
+    async fn on(backend: Backend) -> Self {
+        for (id, name) in [(ALICE, "alice"), (BOB, "bob")] {
+            let user = User::new(id, Uuid::from_u128(1), name, Timestamp::MIN);
+            backend.users.put_user(user).await.unwrap();
+        }
+        let clock = Arc::new(ManualClock::at("2024-09-27T14:00Z".parse().unwrap()));
+        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone());
+        let service = builder.clock(clock.clone()).open().await.unwrap();
+        Self { backend, clock, service }
+    }
+
+    async fn new() -> Self {
+        Self::on(Backend::memory()).await
+    }
+
+    async fn rows(&self) -> (Vec<Token>, Vec<Event>) {
+        let every = EventQuery { limit: 10_000, ..EventQuery::default() };
+        (all_tokens(&*self.backend.tokens).await, self.service.events(&every).await.unwrap())
+    }
+
+    async fn create(&self, change: TokenChange) -> Token {
+        let created = self.service.create(&Caller::System, change).await.unwrap();
+        Token::clone(&created.view.token)
+    }
+
+    async fn of_marker(&self, name: &str) -> Token {
+        let found = self.backend.tokens.find(Lookup::Marker(&marker(name))).await.unwrap();
+        Token::clone(&found.unwrap())
+    }
+
+    /// Reconciles what cannot be, and returns why not.
+    async fn refused(&self, wanted: &Reconcile) -> Vec<(Marker, RequestField, FieldError)> {
+        let before = self.rows().await;
+        let Err(ReconcileError::Refused(report)) = self.service.reconcile(wanted).await else {
+            panic!("it was not refused");
+        };
+        assert_eq!(self.rows().await, before, "nothing may have been changed");
+        let refused = report.refused.iter().flat_map(|(marker, errors)| {
+            let errors = errors
+                .iter()
+                .flat_map(|(field, errors)| errors.iter().map(move |error| (field, error.clone())));
+            errors.map(|(field, error)| (marker.clone(), field, error))
+        });
+        refused.collect()
+    }
+}
+
+fn marker(name: &str) -> Marker {
+    name.parse().unwrap()
+}
+
+fn alices(identifier: &str) -> TokenChange {
+    TokenChange::new().identifier(identifier).owner(ALICE)
+}
+
+fn present(name: &str, change: TokenChange) -> ManagedToken {
+    ManagedToken::present(marker(name), change)
+}
+
+#[pollster::test]
+async fn a_token_that_differs_is_brought_back_in_what_is_wanted_only() {
+    let scene = Scene::new().await;
+    let wanted = Reconcile::new([present("m/a", alices("a").description("as wanted"))]);
+    scene.service.reconcile(&wanted).await.unwrap();
+    let first = scene.of_marker("m/a").await;
+
+    let edit = TokenChange::new().identifier("b").description("edited").intent(Intent::AppPassword);
+    scene.service.partial_update(&Caller::System, "a", edit).await.unwrap();
+    scene.clock.advance(Duration::from_hours(1));
+    let again = scene.service.reconcile(&wanted).await.unwrap();
+    let fields = [TokenField::Identifier, TokenField::Description].into_iter().collect();
+    assert_eq!(again.report.updated, [(marker("m/a"), fields)]);
+    assert_eq!(again.keys.len(), 0, "its key is as it was");
+
+    let second = scene.of_marker("m/a").await;
+    assert_eq!((&*second.description, second.intent), ("as wanted", Intent::AppPassword));
+    assert_eq!((second.id, second.revision.get()), (first.id, 3));
+    assert_eq!(second.key_digest, first.key_digest);
+}
+
+#[pollster::test]
+async fn the_expiry_of_an_api_token_is_not_looked_at() {
+    let scene = Scene::new().await;
+    let expires: Timestamp = "2030-01-01T00:00Z".parse().unwrap();
+    let wanted = Reconcile::new([
+        present("m/api", alices("api").expires(expires)),
+        present("m/app", alices("app").intent(Intent::AppPassword).expires(expires)),
+    ]);
+    scene.service.reconcile(&wanted).await.unwrap();
+    for identifier in ["api", "app"] {
+        scene
+            .service
+            .partial_update(&Caller::System, identifier, TokenChange::new().expires(Field::Clear))
+            .await
+            .unwrap();
+    }
+    let report = scene.service.reconcile(&wanted).await.unwrap().report;
+    assert_eq!(report.unchanged, [marker("m/api")]);
+    assert_eq!(report.updated, [(marker("m/app"), [TokenField::Expires].into_iter().collect())]);
+    assert_eq!(scene.of_marker("m/app").await.expires, Some(expires));
+}
+
+#[pollster::test]
+async fn created_means_only_if_missing_and_absent_means_gone() {
+    let scene = Scene::new().await;
+    let created = |description| {
+        let change = alices("a").description(description);
+        Reconcile::new([ManagedToken::created(marker("m/a"), change)])
+    };
+    scene.service.reconcile(&created("first")).await.unwrap();
+    let again = scene.service.reconcile(&created("second")).await.unwrap();
+    assert_eq!(again.report.unchanged, [marker("m/a")]);
+    assert_eq!(&*scene.of_marker("m/a").await.description, "first");
+
+    let absent = Reconcile::new([ManagedToken::absent(marker("m/a"))]);
+    assert_eq!(scene.service.reconcile(&absent).await.unwrap().report.deleted, [marker("m/a")]);
+    assert_eq!(scene.service.reconcile(&absent).await.unwrap().report.unchanged, [marker("m/a")]);
+    let (tokens, events) = scene.rows().await;
+    assert_eq!(tokens, []);
+    let kinds: Vec<_> = events.iter().map(|event| (event.kind, event.actor)).collect();
+    assert_eq!(kinds, [(EventKind::Created, Caller::System), (EventKind::Deleted, Caller::System)]);
+}
+
+#[pollster::test]
+async fn pruning_takes_what_nobody_wants_under_a_prefix() {
+    let scene = Scene::new().await;
+    for (name, identifier) in [("m/a", "a"), ("m/b", "b"), ("M/c", "c"), ("n", "d"), ("m", "e")] {
+        scene.create(alices(identifier).managed(name)).await;
+    }
+    scene.create(alices("unmanaged")).await;
+    let wanted = Reconcile::new([present("m/b", TokenChange::new())]).pruning("m/");
+    let report = scene.service.reconcile(&wanted).await.unwrap().report;
+    assert_eq!((report.deleted, report.unchanged), (vec![marker("m/a")], vec![marker("m/b")]));
+    assert_eq!(scene.rows().await.0.len(), 5);
+
+    let everything = Reconcile::new([]).pruning("");
+    let refused = scene.service.reconcile(&everything).await.unwrap_err();
+    assert!(matches!(refused, ReconcileError::EmptyPrefix));
+    assert!(scene.service.reconcile_dry_run(&everything).await.is_err());
+}
+
+#[pollster::test]
+async fn an_unmanaged_token_is_taken_over_only_where_that_is_asked_for() {
+    let scene = Scene::new().await;
+    let before = scene.create(alices("a").description("by hand")).await;
+    let wanted = || Reconcile::new([present("m/a", alices("a").description("as wanted"))]);
+    let taken = (marker("m/a"), TokenField::Identifier.into(), FieldError::IdentifierTaken);
+    assert_eq!(scene.refused(&wanted()).await, [taken]);
+
+    let report = scene.service.reconcile(&wanted().taking_over()).await.unwrap().report;
+    let fields = [TokenField::Managed, TokenField::Description].into_iter().collect();
+    assert_eq!(report.updated, [(marker("m/a"), fields)]);
+    let after = scene.of_marker("m/a").await;
+    assert_eq!((after.id, &after.key_digest), (before.id, &before.key_digest));
+
+    // One token cannot be two, and what another marker has is not free.
+    let twice = [present("m/x", alices("b")), present("m/y", alices("b"))];
+    scene.create(alices("b")).await;
+    let refused = scene.refused(&Reconcile::new(twice).taking_over()).await;
+    assert_eq!(
+        refused,
+        [(marker("m/y"), TokenField::Identifier.into(), FieldError::IdentifierTaken)]
+    );
+    let other = Reconcile::new([present("m/other", alices("a"))]).taking_over();
+    assert_eq!(scene.refused(&other).await.len(), 1);
+}
+
+#[pollster::test]
+async fn what_cannot_be_says_why_and_takes_everything_back() {
+    let scene = Scene::new().await;
+    let bobs = scene.create(TokenChange::new().identifier("b").owner(BOB).managed("m/b")).await;
+    let recovery = alices("r").intent(Intent::Recovery).managed("m/r");
+    scene.create(recovery).await;
+    let wanted = Reconcile::new([
+        present("m/good", alices("good")),
+        present("m/b", TokenChange::new().owner(ALICE)),
+        present("m/r", TokenChange::new().intent(Intent::Api)),
+        present("m/nobody", TokenChange::new().identifier("n").owner(UserId::new(99))),
+        present("m/nameless", TokenChange::new().owner(ALICE).description("a\0")),
+        present("m/short", alices("short")).key("short"),
+        present("m/good", alices("again")),
+    ]);
+    let field = |name: &str, field: TokenField, error| (marker(name), field.into(), error);
+    assert_eq!(
+        scene.refused(&wanted).await,
+        [
+            field("m/b", TokenField::User, FieldError::OwnerFixed),
+            field("m/r", TokenField::Intent, FieldError::IntentFixed),
+            field("m/nobody", TokenField::User, FieldError::UnknownUser("99".into())),
+            field("m/nameless", TokenField::Identifier, FieldError::Required),
+            field("m/nameless", TokenField::Description, FieldError::NullCharacter),
+            field("m/short", TokenField::Key, FieldError::KeyTooShort { min: 32 }),
+            field("m/good", TokenField::Managed, FieldError::MarkerTaken),
+        ]
+    );
+    assert_eq!(scene.of_marker("m/b").await, bobs);
+}
+
+#[pollster::test]
+async fn a_wanted_key_is_set_and_one_that_another_token_has_is_not() {
+    let scene = Scene::new().await;
+    let key = |letter: &str| letter.repeat(40);
+    let wanted = |letter| Reconcile::new([present("m/a", alices("a")).key(key(letter))]);
+    assert_eq!(scene.service.reconcile(&wanted("x")).await.unwrap().keys.len(), 0);
+    assert_eq!(scene.service.reconcile(&wanted("x")).await.unwrap().report.unchanged.len(), 1);
+    let report = scene.service.reconcile(&wanted("y")).await.unwrap().report;
+    assert!(report.updated[0].1.contains(TokenField::Key));
+    let header = |letter| format!("Bearer {}", key(letter));
+    assert!(scene.service.authenticate(Some(header("y").as_bytes())).await.is_ok());
+    assert!(scene.service.authenticate(Some(header("x").as_bytes())).await.is_err());
+
+    let taken = Reconcile::new([present("m/b", alices("b")).key(key("y"))]);
+    let refused = scene.refused(&taken).await;
+    assert_eq!(refused, [(marker("m/b"), TokenField::Key.into(), FieldError::KeyTaken)]);
+}
+
+#[pollster::test]
+async fn names_are_handed_on_in_one_commit_and_cannot_be_swapped() {
+    let scene = Scene::new().await;
+    for name in ["a", "b", "c"] {
+        scene.create(alices(name).managed(format!("m/{name}").as_str())).await;
+    }
+    // Each takes what the one behind it gives up, and the last is pruned.
+    let wanted = Reconcile::new([
+        present("m/a", TokenChange::new().identifier("b")),
+        present("m/b", TokenChange::new().identifier("c")),
+        present("m/new", alices("a")),
+    ]);
+    let report = scene.service.reconcile(&wanted.pruning("m/")).await.unwrap().report;
+    assert_eq!(
+        (report.updated.len(), report.deleted, report.created.len()),
+        (2, vec![marker("m/c")], 1)
+    );
+    assert_eq!(scene.of_marker("m/b").await.identifier.as_str(), "c");
+
+    let swapped = Reconcile::new([
+        present("m/a", TokenChange::new().identifier("c")),
+        present("m/b", TokenChange::new().identifier("b")),
+    ]);
+    assert_eq!(scene.refused(&swapped).await.len(), 2);
+}
+
+/// A world to start from and what is wanted of it, in few names so that they meet often.
+#[derive(Debug, Clone)]
+struct Wish {
+    marker: &'static str,
+    state: u8,
+    identifier: Option<&'static str>,
+    intent: Option<Intent>,
+    owner: Option<i64>,
+    description: Option<&'static str>,
+    /// Hours from the start.
+    expires: Field<u64>,
+    expiring: Option<bool>,
+    key: Option<char>,
+}
+
+impl Wish {
+    fn change(&self) -> TokenChange {
+        let mut change = TokenChange::new();
+        if let Some(identifier) = self.identifier {
+            change = change.identifier(identifier);
+        }
+        if let Some(intent) = self.intent {
+            change = change.intent(intent);
+        }
+        if let Some(owner) = self.owner {
+            change = change.owner(UserId::new(owner));
+        }
+        if let Some(description) = self.description {
+            change = change.description(description);
+        }
+        change = change.expires(match self.expires {
+            Field::Keep => Field::Keep,
+            Field::Clear => Field::Clear,
+            Field::Set(hours) => Field::Set(start().saturating_add(Duration::from_hours(hours))),
+        });
+        match self.expiring {
+            Some(expiring) => change.expiring(expiring),
+            None => change,
+        }
+    }
+
+    fn managed(&self) -> ManagedToken {
+        let (marker, change) = (marker(self.marker), self.change());
+        let token = match self.state {
+            0 => ManagedToken::absent(marker),
+            1 => ManagedToken::created(marker, change),
+            _ => ManagedToken::present(marker, change),
+        };
+        match self.key {
+            Some(letter) => token.key(letter.to_string().repeat(32)),
+            None => token,
+        }
+    }
+}
+
+fn start() -> Timestamp {
+    "2024-09-27T14:00Z".parse().unwrap()
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let names = (select(vec!["m/a", "m/b", "m/c", "n"]), 0_u8..6);
+    let identifier =
+        prop_oneof![4 => select(vec!["a", "b", "c", "d"]).prop_map(Some), 1 => Just(None)];
+    let intents =
+        vec![None, None, Some(Intent::Api), Some(Intent::AppPassword), Some(Intent::Recovery)];
+    let owners = vec![None, Some(2), Some(2), Some(2), Some(2), Some(3), Some(99)];
+    let texts = select(vec![None, Some("x"), Some("y")]);
+    let expires =
+        select(vec![Field::Keep, Field::Keep, Field::Clear, Field::Set(1), Field::Set(2)]);
+    let key = prop::option::weighted(0.2, select(vec!['k', 'l', 'm']));
+    let fields =
+        (identifier, select(intents), select(owners), texts, expires, any::<Option<bool>>(), key);
+    (names, fields).prop_map(|((marker, state), fields)| {
+        let (identifier, intent, owner, description, expires, expiring, key) = fields;
+        Wish { marker, state, identifier, intent, owner, description, expires, expiring, key }
+    })
+}
+
+/// What is wanted, as a reconcile.
+fn reconcile(wishes: &[Wish], prunes: bool, takes_over: bool) -> Reconcile {
+    let mut reconcile = Reconcile::new(wishes.iter().map(Wish::managed));
+    if prunes {
+        reconcile = reconcile.pruning("m/");
+    }
+    if takes_over { reconcile.taking_over() } else { reconcile }
+}
+
+/// The report of a reconcile that was done or refused, and whether it was done.
+fn report(result: Result<ReconcileReport, ReconcileError>) -> (bool, ReconcileReport) {
+    match result {
+        Ok(report) => (true, report),
+        Err(ReconcileError::Refused(report)) => (false, report),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn check(scene: &Scene, before: &[Wish], wishes: &[Wish], prunes: bool, takes_over: bool) {
+    // Whatever can be created of these is there before, managed or not.
+    for (place, wish) in before.iter().enumerate() {
+        let change = wish.change();
+        let change = if place % 2 == 0 { change.managed(wish.marker) } else { change };
+        let _ = scene.service.create(&Caller::System, change).await;
+    }
+    let wanted = reconcile(wishes, prunes, takes_over);
+    let start = scene.rows().await;
+    let predicted = report(scene.service.reconcile_dry_run(&wanted).await);
+    assert_eq!(scene.rows().await, start, "a dry run changes nothing");
+
+    let real = report(scene.service.reconcile(&wanted).await.map(|done| done.report));
+    assert_eq!(real, predicted, "a dry run predicts what is done");
+    let once = scene.rows().await;
+    let (done, real) = real;
+    if !done {
+        assert_eq!(once, start, "one bad entry takes all back");
+        return;
+    }
+    let changes = real.created.len() + real.updated.len() + real.deleted.len();
+    assert_eq!(once.1.len() - start.1.len(), changes, "each change has its event");
+    for wish in wishes {
+        assert_is_as_wanted(scene, wish).await;
+    }
+
+    scene.clock.advance(Duration::from_hours(1));
+    let again = report(scene.service.reconcile(&wanted).await.map(|done| done.report)).1;
+    assert_eq!(again.unchanged.len(), wishes.len(), "{again:?}");
+    assert_eq!(scene.rows().await, once, "twice is once");
+}
+
+async fn assert_is_as_wanted(scene: &Scene, wish: &Wish) {
+    let found = scene.backend.tokens.find(Lookup::Marker(&marker(wish.marker))).await.unwrap();
+    assert_eq!(found.is_some(), wish.state != 0, "{wish:?}");
+    let Some(token) = found.filter(|_| wish.state > 1) else { return };
+    let identifier = wish.identifier.map(|text| text.parse::<Identifier>().unwrap());
+    assert!(identifier.is_none_or(|wanted| wanted == token.identifier), "{wish:?} {token:?}");
+    assert!(wish.intent.is_none_or(|wanted| wanted == token.intent), "{wish:?} {token:?}");
+    assert!(wish.owner.is_none_or(|wanted| wanted == token.owner.get()), "{wish:?} {token:?}");
+    assert!(wish.description.is_none_or(|wanted| *wanted == *token.description));
+    assert!(wish.expiring.is_none_or(|wanted| wanted == token.expiring), "{wish:?} {token:?}");
+    assert!(!token.expiring || token.expires.is_some(), "{wish:?} {token:?}");
+    if let Some(letter) = wish.key {
+        let key = letter.to_string().repeat(32).into();
+        assert_eq!(token.key_digest, tokenkeep::KeyDigest::of(&key));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases_at_least(512))]
+
+    #[test]
+    fn a_reconcile_is_predicted_whole_and_done_once(
+        before in prop::collection::vec(wish(), 0..5),
+        wishes in prop::collection::vec(wish(), 0..4),
+        prunes in any::<bool>(),
+        takes_over in any::<bool>(),
+    ) {
+        pollster::block_on(async {
+            check(&Scene::new().await, &before, &wishes, prunes, takes_over).await;
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(cases_at_least(64))]
+
+    #[test]
+    fn so_it_is_on_sqlite(
+        before in prop::collection::vec(wish(), 0..5),
+        wishes in prop::collection::vec(wish(), 0..4),
+        prunes in any::<bool>(),
+        takes_over in any::<bool>(),
+    ) {
+        pollster::block_on(async {
+            let scene = Scene::on(Backend::sqlite()).await;
+            check(&scene, &before, &wishes, prunes, takes_over).await;
+        });
+    }
+}
+
+#[pollster::test]
+async fn a_prefix_is_compared_byte_by_byte() {
+    let scene = Scene::new().await;
+    for (name, identifier) in [("100%/a", "a"), ("100x/a", "b"), ("100%", "c")] {
+        scene.create(alices(identifier).managed(name)).await;
+    }
+    let report =
+        scene.service.reconcile(&Reconcile::new([]).pruning("100%/")).await.unwrap().report;
+    assert_eq!(report.deleted, [marker("100%/a")]);
+}
