@@ -106,6 +106,12 @@ pub enum FieldError {
     /// Another token has this key.
     #[error("This key is already in use")]
     KeyTaken,
+    /// A search has too many words.
+    #[error("Ensure this search has no more than {max} words.")]
+    TooManyWords {
+        /// How many it may have.
+        max: usize,
+    },
     /// No intent has this name, in a filter.
     #[error("Select a valid choice. {0} is not one of the available choices.")]
     NotAFilterChoice(String),

@@ -36,7 +36,7 @@ pub struct TokenList {
     pub(crate) page: Option<PageNumber>,
     pub(crate) page_size: u32,
     filter_errors: FieldErrors,
-    search_has_nul: bool,
+    search_error: Option<FieldError>,
 }
 
 /// Which page.
@@ -54,6 +54,9 @@ impl TokenList {
     /// How many tokens a page has at most: its owners are loaded with it.
     pub const MAX_PAGE_SIZE: u32 = 100;
 
+    /// How many words a search has at most: each is looked for in every token, and in every username.
+    pub const MAX_SEARCH_WORDS: usize = 100;
+
     /// The first page of everything.
     #[must_use]
     pub fn new() -> Self {
@@ -65,7 +68,7 @@ impl TokenList {
             page: Some(PageNumber::Number(1)),
             page_size: Self::DEFAULT_PAGE_SIZE,
             filter_errors: FieldErrors::default(),
-            search_has_nul: false,
+            search_error: None,
         }
     }
 
@@ -96,8 +99,8 @@ impl TokenList {
             "expires" => self.filter.expires = self.time(value),
             "expiring" => self.filter.expiring = boolean(value),
             "search" => {
-                self.search_has_nul = value.contains('\0');
                 self.search = search::words(value);
+                self.search_error = search_error(value, self.search.len());
             }
             "ordering" => self.order = value.split(',').filter_map(sort_key).collect(),
             "page" if !value.is_empty() => self.page = page_number(value),
@@ -228,14 +231,23 @@ impl TokenList {
     /// search, and the first of the two that is wrong is reported.
     pub(crate) fn check(&self) -> Result<(), FieldErrors> {
         self.filter_errors.clone().into_result()?;
-        let nul = self.search_has_nul.then_some(FieldError::NullCharacter);
-        FieldErrors::of(RequestField::Search, nul).into_result()
+        FieldErrors::of(RequestField::Search, self.search_error.clone()).into_result()
     }
 }
 
 impl Default for TokenList {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What is wrong with a search of so many words.
+fn search_error(search: &str, words: usize) -> Option<FieldError> {
+    let max = TokenList::MAX_SEARCH_WORDS;
+    if search.contains('\0') {
+        Some(FieldError::NullCharacter)
+    } else {
+        (words > max).then_some(FieldError::TooManyWords { max })
     }
 }
 
@@ -326,6 +338,10 @@ mod tests {
         );
         let errors = list(&[("search", "a\0"), ("page", "x")]).check().unwrap_err();
         assert_eq!(errors.get(RequestField::Search), [FieldError::NullCharacter]);
+        let words = |count| list(&[("search", &"word ".repeat(count))]).check();
+        assert_eq!(words(100), Ok(()));
+        let errors = words(101).unwrap_err();
+        assert_eq!(errors.get(RequestField::Search), [FieldError::TooManyWords { max: 100 }]);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use crate::token::TokenId;
 /// configured, and, where a sealing key is configured, sealed too, so that they can be viewed.
 ///
 /// Peppers and sealing keys can be changed: new keys are kept with the current ones, and what was
-/// kept with older ones stays valid as long as those are configured.
+/// kept with older ones stays valid as long as those are configured. No two peppers may have the
+/// same id, and no two sealing keys: the first that has it is taken.
+///
 /// [`rekey`](crate::TokenService::rekey) brings everything that is sealed to the current ones.
 ///
 /// ```
