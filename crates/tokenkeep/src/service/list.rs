@@ -65,18 +65,21 @@ pub struct TokenSlice {
 }
 
 impl Pagination {
-    fn new(current: u64, page_size: u64, count: u64) -> Self {
+    /// Where page `current` stands; `None` when there is no such page.
+    fn of(current: u64, page_size: u64, count: u64) -> Option<Self> {
         let total_pages = count.div_ceil(page_size).max(1);
-        let before = current.saturating_sub(1).saturating_mul(page_size);
-        Self {
+        let previous = current.checked_sub(1).filter(|_| current <= total_pages)?;
+        // No more than `count`, since the page is there.
+        let before = previous * page_size;
+        Some(Self {
             next: if current < total_pages { current + 1 } else { 0 },
-            previous: current.saturating_sub(1),
+            previous,
             count,
             current,
             total_pages,
-            start_index: if count == 0 { 0 } else { before + 1 },
+            start_index: count.min(before + 1),
             end_index: before.saturating_add(page_size).min(count),
-        }
+        })
     }
 }
 
@@ -131,17 +134,14 @@ impl TokenService {
         let page_size = u64::from(list.page_size);
         let query = self.query(&session, list).await?;
         let current = match list.page.ok_or(TokenError::InvalidPage)? {
-            PageNumber::Number(0) => return Err(TokenError::InvalidPage),
             PageNumber::Number(number) => number,
             PageNumber::Last => self.count(query.as_ref()).await?.div_ceil(page_size).max(1),
         };
-        let offset = (current - 1).saturating_mul(page_size);
+        let offset = current.saturating_sub(1).saturating_mul(page_size);
         let window = Window::Offset { offset, limit: list.page_size };
         let page = self.page(query, window, true).await?;
-        let pagination = Pagination::new(current, page_size, page.total.unwrap_or_default());
-        if current > pagination.total_pages {
-            return Err(TokenError::InvalidPage);
-        }
+        let pagination = Pagination::of(current, page_size, page.total.unwrap_or_default());
+        let pagination = pagination.ok_or(TokenError::InvalidPage)?;
         Ok(TokenListing { tokens: session.views(page.tokens).await?, pagination })
     }
 
@@ -289,12 +289,15 @@ mod tests {
     #[test]
     fn a_page_stands_where_the_vectors_say() {
         let place = |current, size, count| {
-            let page = Pagination::new(current, size, count);
-            (page.next, page.previous, page.total_pages, page.start_index, page.end_index)
+            let page = Pagination::of(current, size, count)?;
+            Some((page.next, page.previous, page.total_pages, page.start_index, page.end_index))
         };
-        assert_eq!(place(1, 20, 26), (2, 0, 2, 1, 20));
-        assert_eq!(place(2, 20, 26), (0, 1, 2, 21, 26));
-        assert_eq!(place(1, 20, 0), (0, 0, 1, 0, 0));
-        assert_eq!(place(1, 20, 20), (0, 0, 1, 1, 20));
+        assert_eq!(place(1, 20, 26), Some((2, 0, 2, 1, 20)));
+        assert_eq!(place(2, 20, 26), Some((0, 1, 2, 21, 26)));
+        assert_eq!(place(1, 20, 0), Some((0, 0, 1, 0, 0)));
+        assert_eq!(place(1, 20, 20), Some((0, 0, 1, 1, 20)));
+        for (current, size, count) in [(0, 20, 26), (3, 20, 26), (2, 20, 20), (u64::MAX, 100, 26)] {
+            assert_eq!(place(current, size, count), None, "page {current} of {count}");
+        }
     }
 }
