@@ -1,5 +1,6 @@
 //! What the tests share: the vectors' fixture, the vectors themselves, and the backends.
 
+pub mod access;
 pub mod backend;
 pub mod broken;
 pub mod broken_users;
@@ -7,6 +8,7 @@ pub mod fixture;
 pub mod meddling;
 pub mod model;
 pub mod properties;
+pub mod scene;
 pub mod vectors;
 
 #[doc = include_str!("../../README.md")]

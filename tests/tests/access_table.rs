@@ -1,0 +1,79 @@
+//! Who may do what to which token: every cell of a table that was written from SPEC alone.
+
+use std::io::Write;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokenkeep::{Caller, Expected, KeyChange, TokenChange, TokenError, TokenList, TokenService};
+use tokenkeep_tests::access::{Asked, Door, Findings, Operation, Stage, acts};
+use tokenkeep_tests::backend::Backend;
+
+/// The service itself.
+struct ServiceDoor<'a>(&'a TokenService);
+
+#[async_trait]
+impl Door for ServiceDoor<'_> {
+    async fn ask(&self, caller: Caller, asked: &Asked) -> Option<Result<Value, Value>> {
+        Some(self.answer(caller, asked).await.map_err(|error| error.to_json()))
+    }
+}
+
+impl ServiceDoor<'_> {
+    async fn answer(&self, caller: Caller, asked: &Asked) -> Result<Value, TokenError> {
+        let (tokens, caller, name) = (self.0, &caller, asked.identifier.as_str());
+        let body = asked.body.to_string();
+        let change = || TokenChange::from_json(body.as_bytes());
+        Ok(match asked.operation {
+            Operation::List => {
+                json!(tokens.list(caller, &TokenList::new().identifier(name)).await?)
+            }
+            Operation::Create => json!(tokens.create(caller, change()).await?.view),
+            Operation::Retrieve => json!(tokens.retrieve(caller, name).await?),
+            Operation::Update => json!(tokens.update(caller, name, change()).await?.view),
+            Operation::PartialUpdate => {
+                json!(tokens.partial_update(caller, name, change()).await?.view)
+            }
+            Operation::Delete => {
+                tokens.delete(caller, name, Expected::Anything).await?;
+                Value::Null
+            }
+            Operation::ViewKey => json!({"key": tokens.view_key(caller, name).await?.expose()}),
+            Operation::SetKey => {
+                json!(tokens.set_key(caller, name, KeyChange::from_json(body.as_bytes())).await?)
+            }
+            Operation::Rotate => {
+                let rotated = tokens.rotate(caller, name, Expected::Anything).await?;
+                json!({"key": rotated.key.expose()})
+            }
+            Operation::UsedBy => json!(tokens.used_by(caller, name).await?),
+        })
+    }
+}
+
+/// Drives the whole table, each act on a store of its own.
+fn drive(backend: impl Fn() -> Backend) {
+    let (mut findings, mut name) = (Findings::default(), "");
+    for act in acts() {
+        let backend = backend();
+        name = backend.name;
+        pollster::block_on(async {
+            let stage = Stage::set(&act, backend).await;
+            stage.play(&act, &ServiceDoor(&stage.service), &mut findings).await;
+        });
+    }
+    let Findings { asked, wrong } = findings;
+    // What is written to the handle itself is not captured.
+    writeln!(std::io::stdout().lock(), "{name}: {asked} cells of the access table").unwrap();
+    assert_eq!(asked, 54_400, "a cell was not asked");
+    assert!(wrong.is_empty(), "{name}: {} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_cell_of_the_access_table_holds_on_memory() {
+    drive(Backend::memory);
+}
+
+#[test]
+fn every_cell_of_the_access_table_holds_on_sqlite() {
+    drive(Backend::sqlite);
+}
