@@ -1,6 +1,7 @@
 //! A small cast on any backend: what the tests of single operations start from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokenkeep::{
     Caller, Change, Clock, Commit, Created, Event, EventKind, EventQuery, Group, GroupId, Intent,
@@ -103,6 +104,11 @@ impl Scene {
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Lets a moment pass: events of several services are in the order of their times.
+    pub fn tick(&self) {
+        self.clock.advance(Duration::from_millis(1));
     }
 
     /// Another service with the people and the clock of this one.
