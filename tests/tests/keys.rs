@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokenkeep::{
-    Caller, EventKind, Expected, FieldError, Intent, KeyChange, KeyScheme, OpenError, Pepper,
-    Policy, RekeyReport, Revision, SealingKey, StoreErrorKind, Token, TokenChange, TokenError,
-    TokenField, TokenId, TokenKey, TokenService, UnsealError, User,
+    Caller, Change, Commit, EventKind, Expected, FieldError, Intent, KeyChange, KeyScheme,
+    OpenError, Pepper, Policy, RekeyReport, Revision, SealingKey, StoreErrorKind, Token,
+    TokenChange, TokenError, TokenField, TokenId, TokenKey, TokenService, UnsealError, User,
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::meddling::{MeddledStore, change};
-use tokenkeep_tests::scene::{ADMIN, ALICE, BOB, HOUR, Scene, bearer, sealing, shifted, user};
+use tokenkeep_tests::scene::{ADMIN, ALICE, BOB, HOUR, Scene, bearer, row, sealing, shifted, user};
 
 const ALICES: Caller = Caller::User(ALICE);
 
@@ -586,6 +586,28 @@ async fn a_version_that_is_lost_on_the_way_fails_at_once_and_any_other_is_tried_
             let deleted = matches!(operation, Conditional::Delete);
             assert_eq!(revision, (!deleted).then_some(4), "{operation:?}");
             let _ = scene.service.delete(&ADMIN, "ci", Expected::Anything).await;
+        }
+    }
+}
+
+#[pollster::test]
+async fn a_revision_is_that_of_the_token_which_was_seen_and_not_of_its_heir() {
+    for scene in Scene::everywhere().await {
+        for (operation, number) in Conditional::ALL.into_iter().zip(1..) {
+            scene.create_own("ci").await;
+            let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+            let service = scene.over(meddled.clone()).await;
+            let (others, inner) = (scene.service.clone(), scene.backend.tokens.clone());
+            let heir = row(number, "ci", ALICE, "the key of the heir");
+            let insert = Change::Insert(Arc::new(heir.clone()));
+            meddled.before_next_commit(move || async move {
+                others.delete(&ADMIN, "ci", Expected::Anything).await.unwrap();
+                inner.commit(Commit { changes: vec![insert], events: Vec::new() }).await.unwrap();
+            });
+            let refused = operation.run(&service, Revision::FIRST.into()).await;
+            assert!(matches!(refused, Err(TokenError::NotFound)), "{operation:?}: {refused:?}");
+            assert_eq!(scene.find("ci").await, Some(heir));
+            scene.service.delete(&ADMIN, "ci", Expected::Anything).await.unwrap();
         }
     }
 }
