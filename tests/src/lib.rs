@@ -7,6 +7,7 @@ pub mod broken_users;
 pub mod fixture;
 pub mod meddling;
 pub mod model;
+pub mod overhearing;
 pub mod properties;
 pub mod scene;
 pub mod vectors;
