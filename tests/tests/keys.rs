@@ -345,6 +345,9 @@ async fn what_an_unknown_sealing_key_has_sealed_stays_closed() {
             assert!(opens(&service, &created.key).await, "the digest is enough to let in");
             assert_eq!(scene.state().await, before);
         }
+        let none = scene.keeping(KeyScheme::digest_only()).await;
+        let error = none.view_key(&ADMIN, "ci").await.unwrap_err();
+        assert!(matches!(error, TokenError::KeyNotRetained), "without sealing keys, none is kept");
         let service = scene.keeping(KeyScheme::sealing(sealing_key(2))).await;
         assert!(matches!(service.rekey().await, Err(TokenError::Unseal(_))));
         assert_eq!(scene.state().await, before);

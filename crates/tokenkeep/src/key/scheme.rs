@@ -117,6 +117,11 @@ impl KeyScheme {
         self.sealing.is_some()
     }
 
+    /// Whether there is a key by which something may have been sealed.
+    pub(crate) fn can_open(&self) -> bool {
+        self.sealing.is_some() || !self.older_sealing.is_empty()
+    }
+
     /// The key of a token as it was sealed.
     pub(crate) fn open(&self, sealed: &SealedKey, token: TokenId) -> Result<TokenKey, UnsealError> {
         let id = sealed.sealed_by().ok_or(UnsealError::Damaged)?;
