@@ -8,11 +8,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use tokenkeep::{
-    Caller, Event, EventQuery, ManualClock, Revision, SeededRandom, Timestamp, Token, TokenChange,
-    TokenError, TokenService, TokenView, UserId,
+    Caller, Event, EventKind, EventQuery, Expected, Intent, KeyChange, ManualClock, Revision,
+    SeededRandom, Timestamp, Token, TokenChange, TokenError, TokenKey, TokenList, TokenService,
+    TokenView, UserId,
 };
 use tokenkeep_tests::backend::{Backend, Loaded, LoadedMemory, LoadedSqlite};
-use tokenkeep_tests::fixture::Fixture;
+use tokenkeep_tests::fixture::{Fixture, key_scheme};
 use tokenkeep_tests::properties::cases_at_least;
 use tokenkeep_tests::vectors::all_tokens;
 
@@ -24,15 +25,37 @@ enum Ask {
     PartialUpdate(Caller, &'static str, Value, Option<i64>),
     Retrieve(Caller, &'static str),
     Authenticate(&'static str),
+    List(Caller, Vec<(&'static str, &'static str)>),
+    Delete(Caller, &'static str, Option<i64>),
+    ViewKey(Caller, &'static str),
+    SetKey(Caller, &'static str, Value, Option<i64>),
+    Rotate(Caller, &'static str, Option<i64>),
+    Consume(Intent, &'static str),
+    Sweep,
+    Flush,
+    OwnerDeleted(i64),
     Wait(u64),
     SetActive(i64, bool),
 }
 
-const IDENTIFIERS: [&str; 8] = [
+/// Keys that are set by hand, and others that are there or not.
+const KEYS: [&str; 8] = [
+    "one key that is long enough for all",
+    "another key that is long enough",
+    "key-alice-api",
+    "key-admin",
+    "key-recovery",
+    "key-alice-app",
+    "key-expired",
+    "none",
+];
+
+const IDENTIFIERS: [&str; 9] = [
     "alice-api",
     "alice-app",
     "bob_app",
     "alice-recovery",
+    "expired-api",
     "outpost-embedded",
     "new",
     "NEW",
@@ -74,18 +97,62 @@ fn body() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Parameters of a list, readable more often than not.
+fn parameters() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
+    let parameter = select(vec![
+        ("ordering", "-expires,user"),
+        ("ordering", "managed"),
+        ("ordering", "-intent"),
+        ("search", "alice"),
+        ("search", "api,a"),
+        ("search", "bob \"text"),
+        ("intent", "api"),
+        ("intent", "API"),
+        ("expiring", "true"),
+        ("user__username", "alice"),
+        ("user__username", "nobody"),
+        ("page", "2"),
+        ("page", "last"),
+        ("page", "99"),
+        ("page_size", "3"),
+    ]);
+    prop::collection::vec(parameter, 0..4)
+}
+
+/// What is asked about keys, and of more tokens than one.
+fn ask_more() -> impl Strategy<Value = Ask> {
+    let identifier = || select(IDENTIFIERS.to_vec());
+    let expected = || prop::option::weighted(0.2, 1_i64..4);
+    let key = || select(KEYS.to_vec());
+    prop_oneof![
+        2 => (caller(), parameters()).prop_map(|(caller, list)| Ask::List(caller, list)),
+        2 => (caller(), identifier(), expected())
+            .prop_map(|(caller, name, rev)| Ask::Delete(caller, name, rev)),
+        2 => (caller(), identifier()).prop_map(|(caller, name)| Ask::ViewKey(caller, name)),
+        3 => (caller(), identifier(), key(), expected())
+            .prop_map(|(caller, name, key, rev)| Ask::SetKey(caller, name, json!(key), rev)),
+        2 => (caller(), identifier(), expected())
+            .prop_map(|(caller, name, rev)| Ask::Rotate(caller, name, rev)),
+        2 => (select(Intent::ALL.to_vec()), key())
+            .prop_map(|(intent, key)| Ask::Consume(intent, key)),
+        2 => Just(Ask::Sweep),
+        1 => Just(Ask::Flush),
+        1 => select(vec![2_i64, 3, 99]).prop_map(Ask::OwnerDeleted),
+    ]
+}
+
 fn ask() -> impl Strategy<Value = Ask> {
     let identifier = || select(IDENTIFIERS.to_vec());
     let expected = || prop::option::weighted(0.2, 1_i64..4);
-    let keys = ["key-alice-api", "key-admin", "key-carol", "key-alice-app", "key-expired", "none"];
     prop_oneof![
+        8 => ask_more(),
         3 => (caller(), body()).prop_map(|(caller, body)| Ask::Create(caller, body)),
         3 => (caller(), identifier(), body(), expected())
             .prop_map(|(caller, name, body, rev)| Ask::Update(caller, name, body, rev)),
         5 => (caller(), identifier(), body(), expected())
             .prop_map(|(caller, name, body, rev)| Ask::PartialUpdate(caller, name, body, rev)),
         1 => (caller(), identifier()).prop_map(|(caller, name)| Ask::Retrieve(caller, name)),
-        1 => select(keys.to_vec()).prop_map(Ask::Authenticate),
+        1 => select(KEYS.to_vec()).prop_map(Ask::Authenticate),
         1 => (0_u64..100_000).prop_map(Ask::Wait),
         1 => (select(vec![1_i64, 2, 5]), any::<bool>()).prop_map(|(u, a)| Ask::SetActive(u, a)),
     ]
@@ -104,6 +171,7 @@ impl Side {
         let store = backend.tokens.clone();
         let builder = TokenService::builder(store, backend.users.clone())
             .clock(clock.clone())
+            .keys(key_scheme())
             .random(Arc::new(SeededRandom::new(1)));
         let service = pollster::block_on(builder.open()).unwrap();
         Self { backend, clock, service }
@@ -133,6 +201,14 @@ impl Side {
                 let who = tokens.authenticate(Some(header.as_bytes())).await;
                 shown(who.map(|who| json!(who.caller().to_string())))
             }
+            Ask::List(caller, list) => {
+                let list = TokenList::from_pairs(list.iter().copied());
+                shown(tokens.list(caller, &list).await.map(|listing| json!(listing)))
+            }
+            Ask::Delete(caller, name, expected) => {
+                let deleted = tokens.delete(caller, name, version(*expected)).await;
+                shown(deleted.map(|token| json!(token.id)))
+            }
             Ask::Wait(seconds) => {
                 self.clock.advance(Duration::from_secs(*seconds));
                 Value::Null
@@ -144,6 +220,37 @@ impl Side {
                 self.backend.users.put_user(user).await.unwrap();
                 Value::Null
             }
+            _ => self.answer_more(ask).await,
+        }
+    }
+
+    /// The answer to what is asked about keys, and of more tokens than one.
+    async fn answer_more(&self, ask: &Ask) -> Value {
+        let tokens = &self.service;
+        match ask {
+            Ask::ViewKey(caller, name) => {
+                shown(tokens.view_key(caller, name).await.map(|key| json!(key.expose())))
+            }
+            Ask::SetKey(caller, name, key, expected) => {
+                let change = KeyChange::from_json(json!({"key": key}).to_string().as_bytes());
+                let set = tokens.set_key(caller, name, change.expecting(version(*expected))).await;
+                shown(set.map(|v| view(&v)))
+            }
+            Ask::Rotate(caller, name, expected) => {
+                let rotated = tokens.rotate(caller, name, version(*expected)).await;
+                shown(rotated.map(|rotated| json!([view(&rotated.view), rotated.key.expose()])))
+            }
+            Ask::Consume(intent, key) => {
+                let consumed = tokens.consume(*intent, &TokenKey::from((*key).to_owned())).await;
+                shown(consumed.map(|who| json!(who.token.id)))
+            }
+            Ask::Sweep => shown(tokens.sweep().await.map(|report| json!(format!("{report:?}")))),
+            Ask::Flush => shown(tokens.flush().await.map(|()| Value::Null).map_err(Into::into)),
+            Ask::OwnerDeleted(id) => {
+                let deleted = tokens.owner_deleted(UserId::new(*id)).await;
+                shown(deleted.map(|tokens| json!(tokens.iter().map(|t| t.id).collect::<Vec<_>>())))
+            }
+            other => unreachable!("{other:?}"),
         }
     }
 
@@ -155,11 +262,11 @@ impl Side {
 }
 
 fn change(body: &Value, expected: Option<i64>) -> TokenChange {
-    let change = TokenChange::from_json(body.to_string().as_bytes());
-    match expected.and_then(Revision::new) {
-        Some(expected) => change.expecting(expected),
-        None => change,
-    }
+    TokenChange::from_json(body.to_string().as_bytes()).expecting(version(expected))
+}
+
+fn version(expected: Option<i64>) -> Expected {
+    expected.and_then(Revision::new).map_or(Expected::Anything, Expected::from)
 }
 
 fn view(view: &TokenView) -> Value {
@@ -198,9 +305,10 @@ proptest! {
 /// What no sequence of requests may break.
 fn check_invariants(rows: &[Token], events: &[Event], start: Timestamp) {
     for token in rows {
-        let own: Vec<_> = events.iter().filter(|event| event.token == token.id).collect();
-        let created_here = i64::from(own.first().is_some_and(|event| event.revision.get() == 1));
-        let changes = i64::try_from(own.len()).unwrap() - created_here;
+        let of_token = events.iter().filter(|event| event.token == token.id);
+        let keeps = |kind| matches!(kind, EventKind::Created | EventKind::KeyViewed);
+        let changes = of_token.filter(|event| !keeps(event.kind)).count();
+        let changes = i64::try_from(changes).unwrap();
         assert_eq!(token.revision.get(), 1 + changes, "a change without its event: {token:?}");
         assert!(token.updated >= token.created && token.created >= start);
         let unlimited = token.expiring && token.expires.is_none();
