@@ -1,4 +1,4 @@
-//! A store in which something happens just before a commit.
+//! A store in which something happens just before a call.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,16 +15,45 @@ use tokenkeep::{
 
 type Happening = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// Wraps a store, and lets others act between the service's reading and its commit.
+/// What is still to happen, each before one call.
+#[derive(Default)]
+struct Happenings(Mutex<VecDeque<Happening>>);
+
+impl Happenings {
+    fn add<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        happening: impl FnOnce() -> F + Send + 'static,
+    ) {
+        self.0.lock().unwrap().push_back(Box::new(|| Box::pin(happening())));
+    }
+
+    async fn next(&self) {
+        let next = self.0.lock().unwrap().pop_front();
+        if let Some(happening) = next {
+            happening().await;
+        }
+    }
+}
+
+/// Wraps a store, and lets others act between the service's reading and its commit, or between two
+/// of its readings.
 pub struct MeddledStore {
     inner: Arc<dyn TokenStore>,
-    happenings: Mutex<VecDeque<Happening>>,
+    before_finds: Happenings,
+    before_lists: Happenings,
+    before_commits: Happenings,
     marker_lookups: AtomicUsize,
 }
 
 impl MeddledStore {
     pub fn new(inner: Arc<dyn TokenStore>) -> Self {
-        Self { inner, happenings: Mutex::default(), marker_lookups: AtomicUsize::new(0) }
+        Self {
+            inner,
+            before_finds: Happenings::default(),
+            before_lists: Happenings::default(),
+            before_commits: Happenings::default(),
+            marker_lookups: AtomicUsize::new(0),
+        }
     }
 
     /// Does something before the next commit that has nothing happening before it yet.
@@ -32,7 +61,25 @@ impl MeddledStore {
         &self,
         happening: impl FnOnce() -> F + Send + 'static,
     ) {
-        self.happenings.lock().unwrap().push_back(Box::new(|| Box::pin(happening())));
+        self.before_commits.add(happening);
+    }
+
+    /// Does something before the second of the next two look-ups.
+    pub fn between_finds<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        happening: impl FnOnce() -> F + Send + 'static,
+    ) {
+        self.before_finds.add(|| async {});
+        self.before_finds.add(happening);
+    }
+
+    /// Does something before the second of the next two lists.
+    pub fn between_lists<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        happening: impl FnOnce() -> F + Send + 'static,
+    ) {
+        self.before_lists.add(|| async {});
+        self.before_lists.add(happening);
     }
 }
 
@@ -68,6 +115,7 @@ impl TokenStore for MeddledStore {
         if let Lookup::Marker(_) = lookup {
             self.marker_lookups.fetch_add(1, Ordering::SeqCst);
         }
+        self.before_finds.next().await;
         self.inner.find(lookup).await
     }
 
@@ -76,14 +124,12 @@ impl TokenStore for MeddledStore {
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
+        self.before_lists.next().await;
         self.inner.list(query).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
-        let happening = self.happenings.lock().unwrap().pop_front();
-        if let Some(happening) = happening {
-            happening().await;
-        }
+        self.before_commits.next().await;
         self.inner.commit(commit).await
     }
 

@@ -614,3 +614,30 @@ async fn a_revision_is_that_of_the_token_which_was_seen_and_not_of_its_heir() {
         }
     }
 }
+
+#[pollster::test]
+async fn a_key_that_moves_to_the_current_pepper_opens_all_the_time() {
+    for scene in Scene::everywhere().await {
+        let api = scene.create_own("api").await.key;
+        let link = scene.create("link", Intent::Recovery).await.key;
+        let peppered = sealing().peppered(pepper(1));
+        let rekeying = scene.keeping(peppered.clone()).await;
+        let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let service = scene.builder(meddled.clone()).keys(peppered).open().await.unwrap();
+        let meddle = || {
+            let rekeying = rekeying.clone();
+            meddled.between_finds(move || async move {
+                rekeying.rekey().await.unwrap();
+            });
+        };
+        meddle();
+        assert!(opens(&service, &api).await, "{}: refused while it was renewed", scene.name());
+        change(&*scene.backend.tokens, "link", |token| {
+            token.key_digest = KeyScheme::digest_only().digest(&link);
+        })
+        .await;
+        meddle();
+        let consumed = service.consume(Intent::Recovery, &link).await;
+        assert!(consumed.is_ok(), "{}: {consumed:?}", scene.name());
+    }
+}

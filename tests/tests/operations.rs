@@ -398,6 +398,21 @@ async fn an_owner_who_goes_while_a_token_changes_takes_the_changed_token_along()
     }
 }
 
+#[pollster::test]
+async fn an_owner_who_goes_takes_along_what_is_renamed_between_two_pages() {
+    for scene in Scene::everywhere().await {
+        let name = |number: u128| format!("t-{number:03}");
+        scene.insert((0..150).map(|n| row(n, &name(n), ALICE, &name(n)))).await;
+        let (_, meddled, service) = troubled(&scene).await;
+        let inner = scene.backend.tokens.clone();
+        meddled.between_lists(move || async move {
+            change(&*inner, "t-149", |token| token.identifier = "first".parse().unwrap()).await;
+        });
+        let deleted = service.owner_deleted(ALICE).await.unwrap();
+        assert_eq!((deleted.len(), scene.tokens().await.len()), (150, 0), "{}", scene.name());
+    }
+}
+
 // The audit trail
 
 /// Two tokens, each with three events, a minute apart.
