@@ -59,6 +59,10 @@ impl KeyScheme {
     }
 
     /// Makes new digests with `current`. Those made without a pepper stay valid.
+    ///
+    /// Where several processes share a store, let all of them [accept](Self::also_accepting) a new
+    /// pepper before one uses it: a process that does not know it refuses its keys, and would give
+    /// the same key to another token.
     #[must_use]
     pub fn peppered(mut self, current: Pepper) -> Self {
         self.pepper = Some(current);

@@ -129,10 +129,14 @@ impl TokenService {
         &self,
         key: &TokenKey,
     ) -> Result<Option<Arc<Token>>, StoreError> {
-        for digest in self.parts.keys.digests(key) {
-            let found = self.parts.store.find(Lookup::KeyDigest(&digest)).await?;
+        // A digest moves from an older pepper to the current one, perhaps between two look-ups: after
+        // the older ones the current one is tried again.
+        let digests: Vec<_> = self.parts.keys.digests(key).collect();
+        let again = digests.first().filter(|_| digests.len() > 1);
+        for digest in digests.iter().chain(again) {
+            let found = self.parts.store.find(Lookup::KeyDigest(digest)).await?;
             // Digests compare in constant time; a store may have compared them in another way.
-            if let Some(token) = found.filter(|token| token.key_digest == digest) {
+            if let Some(token) = found.filter(|token| token.key_digest == *digest) {
                 return Ok(Some(token));
             }
         }

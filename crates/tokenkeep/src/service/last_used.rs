@@ -64,7 +64,7 @@ impl TokenService {
     /// Last-used times are exact to a minute. What has not been flushed is lost when the process
     /// dies, and with it at most the uses since the last flush; of more than 65,536 tokens used
     /// between two flushes some are passed over. When this fails, everything waits for the next
-    /// call.
+    /// call; when its future is dropped, what it was writing may be lost.
     ///
     /// ```
     /// # pollster::block_on(async {

@@ -12,7 +12,8 @@ use crate::input::{PageNumber, TokenList};
 use crate::service::TokenService;
 use crate::service::session::Session;
 use crate::store::{
-    Cursor, Filter, SearchWord, StoreError, TokenPage, TokenQuery, Visibility, Window,
+    Cursor, Filter, SearchWord, SortField, SortKey, StoreError, TokenPage, TokenQuery, Visibility,
+    Window,
 };
 use crate::token::Token;
 use crate::user::{Profile, UserId};
@@ -237,7 +238,9 @@ impl TokenService {
 
     /// Every token that passes a filter.
     pub(super) async fn all(&self, filter: Filter) -> Result<Vec<Arc<Token>>, StoreError> {
-        let mut query = TokenQuery { filter, ..TokenQuery::default() };
+        // In the order of what never changes, so that none is missed that is renamed meanwhile.
+        let order = vec![SortKey { field: SortField::Id, descending: false }];
+        let mut query = TokenQuery { filter, order, ..TokenQuery::default() };
         let mut tokens = Vec::new();
         loop {
             let page = self.parts.store.list(&query).await?;

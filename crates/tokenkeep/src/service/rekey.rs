@@ -20,6 +20,9 @@ pub struct RekeyReport {
     /// How many keys were kept by other peppers than the current one, or none, and stay so, since
     /// only their digest is there. They are valid as long as that pepper is configured.
     pub digest_only: u64,
+    /// How many keys stay as they are because they cannot be opened, or because another token has
+    /// the same one under another pepper.
+    pub failed: u64,
 }
 
 impl TokenService {
@@ -59,8 +62,7 @@ impl TokenService {
     ///
     /// # Errors
     ///
-    /// [`Unseal`](TokenError::Unseal) for a key that cannot be opened, [`Random`](TokenError::Random)
-    /// and [`Store`](TokenError::Store).
+    /// [`Random`](TokenError::Random) and [`Store`](TokenError::Store).
     pub async fn rekey(&self) -> Result<RekeyReport, TokenError> {
         let session = self.session(&Caller::System).await?;
         let mut report = RekeyReport::default();
@@ -90,12 +92,17 @@ impl TokenService {
         if keys.is_current(&token.key_digest, sealed) {
             return Ok(());
         }
-        let after = self.with_key(token, &keys.open(sealed, token.id)?)?;
+        let Ok(key) = keys.open(sealed, token.id) else {
+            report.failed += 1;
+            return Ok(());
+        };
+        let after = self.with_key(token, &key)?;
         let (commit, _) = session.replacing(EventKind::Updated, token, after)?;
-        if self.commit_or_lose(commit, &Expected::Anything).await? {
-            report.renewed += 1;
-        } else {
-            report.left_alone += 1;
+        match self.commit_or_lose(commit, &Expected::Anything).await {
+            Ok(true) => report.renewed += 1,
+            Ok(false) => report.left_alone += 1,
+            Err(TokenError::Invalid(_)) => report.failed += 1,
+            Err(error) => return Err(error),
         }
         Ok(())
     }

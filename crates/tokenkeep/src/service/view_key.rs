@@ -5,7 +5,7 @@ use crate::error::TokenError;
 use crate::event::EventKind;
 use crate::expected::Expected;
 use crate::fields::TokenFields;
-use crate::key::{SealedKey, TokenKey};
+use crate::key::TokenKey;
 use crate::service::session::Session;
 use crate::service::{MAX_ATTEMPTS, TokenService};
 use crate::store::{Change, Commit};
@@ -50,6 +50,7 @@ impl TokenService {
         caller: &Caller,
         identifier: &str,
     ) -> Result<TokenKey, TokenError> {
+        let mut seals_anew = true;
         for _ in 0..MAX_ATTEMPTS {
             let session = self.session(caller).await?;
             let token = session.token(identifier, Action::ViewKey).await?;
@@ -57,28 +58,22 @@ impl TokenService {
             let sealed = token.sealed_key.as_ref().filter(|_| self.parts.keys.can_open());
             let sealed = sealed.ok_or(TokenError::KeyNotRetained)?;
             let key = self.parts.keys.open(sealed, token.id)?;
-            let commit = self.viewing(&session, &token, sealed, &key)?;
-            if self.commit_or_lose(commit, &Expected::Anything).await? {
-                return Ok(key);
+            let is_current = self.parts.keys.is_current(&token.key_digest, sealed);
+            let commit = if seals_anew && !is_current {
+                let after = self.with_key(&token, &key)?;
+                session.replacing(EventKind::KeyViewed, &token, after)?.0
+            } else {
+                viewing(&session, &token)?
+            };
+            match self.commit_or_lose(commit, &Expected::Anything).await {
+                Ok(true) => return Ok(key),
+                Ok(false) => {}
+                // Another token has the same key under another pepper: it is viewed as it is.
+                Err(TokenError::Invalid(_)) => seals_anew = false,
+                Err(error) => return Err(error),
             }
         }
         Err(TokenError::Contended)
-    }
-
-    fn viewing(
-        &self,
-        session: &Session<'_>,
-        token: &Token,
-        sealed: &SealedKey,
-        key: &TokenKey,
-    ) -> Result<Commit, TokenError> {
-        if self.parts.keys.is_current(&token.key_digest, sealed) {
-            let expect = Change::Expect { id: token.id, expected: token.revision };
-            let event = session.event(EventKind::KeyViewed, token, TokenFields::NONE)?;
-            return Ok(Commit { changes: vec![expect], events: vec![event] });
-        }
-        let after = self.with_key(token, key)?;
-        session.replacing(EventKind::KeyViewed, token, after).map(|(commit, _)| commit)
     }
 
     /// The token with this key, as the key scheme keeps it now.
@@ -90,4 +85,11 @@ impl TokenService {
             ..token.clone()
         })
     }
+}
+
+/// What notes that the key was viewed, and fails if the token is not as it was read.
+fn viewing(session: &Session<'_>, token: &Token) -> Result<Commit, TokenError> {
+    let expect = Change::Expect { id: token.id, expected: token.revision };
+    let event = session.event(EventKind::KeyViewed, token, TokenFields::NONE)?;
+    Ok(Commit { changes: vec![expect], events: vec![event] })
 }
