@@ -4,53 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use tokenkeep::{
-    Change, Commit, Group, GroupId, Identifier, Intent, KeyDigest, KeyScheme, ManualClock,
-    Permission, Policy, Revision, SealingKey, SeededRandom, Timestamp, Token, TokenId, TokenKey,
-    TokenService, TokenStore, User, UserId, UserStore, UserType,
+    KeyDigest, KeyScheme, ManualClock, Policy, SealingKey, SeededRandom, Timestamp, Token,
+    TokenKey, TokenService, TokenStore, UserStore,
 };
-use uuid::Uuid;
 
 use crate::backend::Backend;
+use crate::seed::Seed;
 
-/// `vectors/fixture.json`.
+const FIXTURE: &str = include_str!("../vectors/fixture.json");
+
+/// `vectors/fixture.json`: the settings, and the tokens with their plain keys to compare with. It
+/// is loaded as `serve --seed` loads it.
 #[derive(Debug, Deserialize)]
 pub struct Fixture {
     now: String,
     installation_id: String,
     default_token_duration: String,
     minimum_key_length: usize,
-    groups: Vec<GroupRow>,
-    users: Vec<UserRow>,
     tokens: Vec<TokenRow>,
-}
-
-#[derive(Debug, Deserialize)]
-struct GroupRow {
-    group_uuid: Uuid,
-    name: String,
-    is_superuser: bool,
-    parent: Option<Uuid>,
-    attributes: Map<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct UserRow {
-    id: i64,
-    uuid: Uuid,
-    username: String,
-    name: String,
-    email: String,
-    is_active: bool,
-    #[serde(rename = "type")]
-    user_type: String,
-    path: String,
-    attributes: Map<String, Value>,
-    last_login: Option<String>,
-    groups: Vec<Uuid>,
-    permissions: Vec<String>,
-    object_permissions: Vec<(String, Uuid)>,
 }
 
 /// How the service of the vectors keeps keys: sealed, since they view them.
@@ -75,7 +47,7 @@ pub struct TokenRow {
 impl Fixture {
     /// The fixture that the project keeps.
     pub fn read() -> Self {
-        serde_json::from_str(include_str!("../vectors/fixture.json")).unwrap()
+        serde_json::from_str(FIXTURE).unwrap()
     }
 
     /// What the clock reads for a whole case.
@@ -104,78 +76,14 @@ impl Fixture {
 
     /// Writes everything into an empty store.
     pub async fn load(&self, tokens: &dyn TokenStore, users: &dyn UserStore) {
-        for group in &self.groups {
-            users.put_group(group.to_group()).await.unwrap();
-        }
-        for user in &self.users {
-            users.put_user(user.to_user(self.now())).await.unwrap();
-            for permission in &user.permissions {
-                let permission = Permission::from_name(permission).unwrap();
-                users.grant(UserId::new(user.id), permission, None).await.unwrap();
-            }
-            for (permission, token) in &user.object_permissions {
-                let permission = Permission::from_name(permission).unwrap();
-                let token = Some(TokenId::from(*token));
-                users.grant(UserId::new(user.id), permission, token).await.unwrap();
-            }
-        }
-        let insert = |row: &TokenRow| Change::Insert(Arc::new(row.to_token(self.now())));
-        let changes = self.tokens.iter().map(insert).collect();
-        tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
-    }
-}
-
-impl GroupRow {
-    fn to_group(&self) -> Group {
-        Group {
-            id: GroupId::from(self.group_uuid),
-            name: self.name.clone(),
-            is_superuser: self.is_superuser,
-            parent: self.parent.map(GroupId::from),
-            attributes: self.attributes.clone(),
-        }
-    }
-}
-
-impl UserRow {
-    fn to_user(&self, now: Timestamp) -> User {
-        User {
-            name: self.name.clone(),
-            email: self.email.clone(),
-            is_active: self.is_active,
-            user_type: UserType::from_name(&self.user_type).unwrap(),
-            path: self.path.clone(),
-            attributes: self.attributes.clone(),
-            groups: self.groups.iter().map(|id| GroupId::from(*id)).collect(),
-            last_login: self.last_login.as_ref().map(|at| at.parse().unwrap()),
-            ..User::new(UserId::new(self.id), self.uuid, &*self.username, now)
-        }
+        let seed = Seed::parse(FIXTURE).unwrap();
+        // The same fixture everywhere, seals included.
+        let random = SeededRandom::new(1);
+        seed.load(tokens, users, &key_scheme(), &random, self.now()).await.unwrap();
     }
 }
 
 impl TokenRow {
-    fn to_token(&self, now: Timestamp) -> Token {
-        let id = TokenId::from(self.pk.parse::<Uuid>().unwrap());
-        let key = TokenKey::from(self.key.clone());
-        Token {
-            id,
-            identifier: self.identifier.parse::<Identifier>().unwrap(),
-            intent: Intent::from_name(&self.intent).unwrap(),
-            owner: UserId::new(self.user),
-            description: self.description.as_str().into(),
-            expires: self.expires.as_ref().map(|at| at.parse().unwrap()),
-            expiring: self.expiring,
-            managed: self.managed.as_ref().map(|marker| marker.parse().unwrap()),
-            revision: Revision::FIRST,
-            created: now,
-            updated: now,
-            last_used: None,
-            owner_may_view_key: false,
-            key_digest: key_scheme().digest(&key),
-            sealed_key: key_scheme().seal(&key, id, &SeededRandom::new(1)).unwrap(),
-        }
-    }
-
     /// Whether the stored token is what this row says. A key of `<generated>` stands for any.
     pub fn is(&self, token: &Token) -> bool {
         let key_is_right = self.key == "<generated>"

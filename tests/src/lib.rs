@@ -5,11 +5,14 @@ pub mod backend;
 pub mod broken;
 pub mod broken_users;
 pub mod fixture;
+pub mod http;
 pub mod meddling;
 pub mod model;
 pub mod overhearing;
 pub mod properties;
 pub mod scene;
+#[path = "../../crates/tokenkeep-axum/examples/serve/seed.rs"]
+mod seed;
 pub mod vectors;
 
 #[doc = include_str!("../../README.md")]

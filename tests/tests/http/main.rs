@@ -1,0 +1,11 @@
+//! What the router adds to the service: bytes, headers and status codes.
+
+mod app;
+mod bodies;
+mod callers;
+mod document;
+mod etags;
+mod keys;
+mod observed;
+mod paths;
+mod refusals;
