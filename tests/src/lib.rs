@@ -13,7 +13,9 @@ pub mod properties;
 pub mod scene;
 #[path = "../../crates/tokenkeep-axum/examples/serve/seed.rs"]
 mod seed;
+pub mod serve;
 pub mod vectors;
+pub mod wire;
 
 #[doc = include_str!("../../README.md")]
 pub mod readme {}

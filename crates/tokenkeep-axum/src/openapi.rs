@@ -219,6 +219,7 @@ fn identifier() -> ParameterBuilder {
         .name("identifier")
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
+        .example(Some("ci".into()))
         .schema(Some(Schema::from(schema)))
 }
 

@@ -172,10 +172,23 @@ pub(crate) struct UsedBy {
     model_name: String,
     pk: String,
     name: String,
+    action: UsedByActionEnum,
+}
+
+/// What happens to an object when the token that it needs is deleted.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UsedByActionEnum {
+    Cascade,
+    CascadeMany,
+    SetNull,
+    SetDefault,
+    LeftDangling,
 }
 
 /// What a token is to be. Fields that are absent keep their values, or get their defaults.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"identifier": "ci", "intent": "app_password", "description": "deploys"}))]
 pub(crate) struct TokenRequest {
     #[schema(min_length = 1, max_length = 255, pattern = "^[-a-zA-Z0-9_]+$")]
     identifier: String,
@@ -185,6 +198,7 @@ pub(crate) struct TokenRequest {
 
 /// What of a token is to be changed. Fields that are absent keep their values.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"description": "deploys"}))]
 pub(crate) struct PatchedTokenRequest {
     #[schema(min_length = 1, max_length = 255, pattern = "^[-a-zA-Z0-9_]+$", nullable = false)]
     identifier: Option<String>,
@@ -213,6 +227,7 @@ pub(crate) struct OtherFields {
 
 /// A new key.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"key": "a key of at least 32 characters …"}))]
 pub(crate) struct TokenSetKeyRequest {
     #[schema(min_length = 1)]
     key: String,

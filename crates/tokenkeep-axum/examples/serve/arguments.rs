@@ -1,0 +1,154 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::{Long, Short, ValueExt};
+use tokenkeep::{Policy, Timestamp};
+use tracing_subscriber::filter::Targets;
+
+use crate::Result;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+Serves authentik's token API under /api/v3/core/tokens/, and its OpenAPI document at /api/v3/schema/.
+
+Usage: serve [OPTIONS]
+
+  --listen ADDR            where to listen; port 0 picks one [127.0.0.1:8080]
+  --db DB                  sqlite:PATH or memory: [sqlite:tokens.db]
+  --seed FILE              load users, groups and tokens into an empty store, from JSON in the format
+                           of tests/vectors/fixture.json
+  --clock TIME             a clock that stands still, as 2024-09-27T14:26:18Z
+  --installation-id ID     what the uid of users is derived from []
+  --default-duration SPAN  how long tokens live, as hours=3;minutes=30 [days=1]
+  --min-key-length N       how short a key may be that is set by hand [32]
+  --sealing-key-file FILE  the keys that seal tokens' keys, so that they can be viewed
+  --no-view-key            keep digests only: a key is shown once, when it is made
+  --pepper-file FILE       peppers of the digests
+  --sweep-interval SPAN    how often expired tokens are swept; never with --clock [minutes=5]
+  --log FILTER             what is logged, on standard error, as debug or info,tokenkeep_axum=debug;
+                           RUST_LOG without it [info]
+  --help                   this text
+
+A store that is empty and gets no seed gets a superuser, akadmin, and one token. Its key is printed,
+once.
+
+A file of sealing keys or peppers has a line `ID HEX` for each: a number from 1 to 255, and 64
+hexadecimal digits. The first line is what new rows use; the others still open older ones. It must
+be readable by its owner only:
+
+  (umask 077; echo \"1 $(openssl rand -hex 32)\" > peppers)
+
+Beside a new SQLite file PATH, unless told otherwise, serve makes PATH.key with a sealing key. Keep it
+with the database, and apart from its backups: without it no key can be viewed.
+";
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    pub(crate) listen: String,
+    pub(crate) db: Db,
+    pub(crate) seed: Option<PathBuf>,
+    pub(crate) clock: Option<Timestamp>,
+    pub(crate) installation_id: String,
+    pub(crate) default_duration: Duration,
+    pub(crate) min_key_length: usize,
+    pub(crate) sealing: Sealing,
+    pub(crate) pepper_file: Option<PathBuf>,
+    pub(crate) sweep_interval: Duration,
+    pub(crate) log: Targets,
+}
+
+/// Where tokens are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Db {
+    Sqlite(PathBuf),
+    Memory,
+}
+
+/// How keys are made viewable.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Sealing {
+    /// With a key beside the database, made with it.
+    Default,
+    /// With the keys of this file.
+    File(PathBuf),
+    /// Not at all.
+    Never,
+}
+
+impl Arguments {
+    /// Reads the command line; `None` when only help is asked for.
+    pub(crate) fn read() -> Result<Option<Self>> {
+        Self::parse(lexopt::Parser::from_env())
+    }
+
+    fn parse(mut parser: lexopt::Parser) -> Result<Option<Self>> {
+        let mut arguments = Self::default();
+        let mut log = std::env::var("RUST_LOG").ok();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("listen") => arguments.listen = parser.value()?.string()?,
+                Long("db") => arguments.db = db(&parser.value()?.string()?)?,
+                Long("seed") => arguments.seed = Some(parser.value()?.into()),
+                Long("clock") => arguments.clock = Some(parser.value()?.parse()?),
+                Long("installation-id") => arguments.installation_id = parser.value()?.string()?,
+                Long("default-duration") => {
+                    arguments.default_duration = parser.value()?.parse_with(span)?;
+                }
+                Long("min-key-length") => arguments.min_key_length = parser.value()?.parse()?,
+                Long("sealing-key-file") => {
+                    arguments.sealing = Sealing::File(parser.value()?.into());
+                }
+                Long("no-view-key") => arguments.sealing = Sealing::Never,
+                Long("pepper-file") => arguments.pepper_file = Some(parser.value()?.into()),
+                Long("sweep-interval") => {
+                    arguments.sweep_interval = parser.value()?.parse_with(span)?;
+                }
+                Long("log") => log = Some(parser.value()?.string()?),
+                Long("help") | Short('h') => return Ok(None),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        if let Some(filter) = log {
+            arguments.log = filter.parse()?;
+        }
+        Ok(Some(arguments))
+    }
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            db: Db::Sqlite("tokens.db".into()),
+            seed: None,
+            clock: None,
+            installation_id: String::new(),
+            default_duration: policy.default_duration,
+            min_key_length: policy.minimum_key_length,
+            sealing: Sealing::Default,
+            pepper_file: None,
+            sweep_interval: Duration::from_mins(5),
+            log: Targets::new().with_default(tracing::Level::INFO),
+        }
+    }
+}
+
+fn db(url: &str) -> Result<Db> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Db::Sqlite(path.into())),
+        Some(("memory", "")) => Ok(Db::Memory),
+        _ => Err(format!("--db {url}: use sqlite:PATH or memory:").into()),
+    }
+}
+
+/// A span of time that is not empty.
+fn span(expression: &str) -> Result<Duration> {
+    match tokenkeep::parse_duration(expression)? {
+        Duration::ZERO => Err("must be longer than nothing".into()),
+        span => Ok(span),
+    }
+}

@@ -1,0 +1,182 @@
+//! Serves the token API, in one command:
+//!
+//! ```text
+//! cargo run --release --example serve
+//! ```
+//!
+//! `--help` tells the rest. A new store gets a superuser, and the line that updates its first token
+//! is printed, ready to be pasted.
+
+mod arguments;
+mod background;
+mod first_run;
+mod keys;
+mod secret_file;
+mod seed;
+mod store;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokenkeep::{Clock, ManualClock, Policy, SystemClock, SystemRandom, Timestamp, TokenService};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::arguments::Arguments;
+use crate::seed::Seed;
+use crate::store::Opened;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How long requests that are being answered may take once the service is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nobody left to tell when this fails.
+            let _ = writeln!(io::stderr(), "serve: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+#[tokio::main]
+async fn run() -> Result<()> {
+    let Some(arguments) = Arguments::read()? else {
+        return Ok(io::stdout().write_all(arguments::HELP.as_bytes())?);
+    };
+    tracing_log(&arguments);
+    let listener = TcpListener::bind(&arguments.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
+    let opened = store::open(&arguments)?;
+    let tokens = service(&arguments, &opened).await?;
+    // Heard from now on: who reads the first line may say stop at once.
+    let stop = stop()?;
+    let address = listener.local_addr()?;
+    let mut lines = vec![format!("listening on http://{address}")];
+    lines.extend(fill(&arguments, &opened, &tokens, &format!("http://{address}")).await?);
+    writeln!(io::stdout(), "{}", lines.join("\n"))?;
+
+    let background = background::start(&tokens, &arguments);
+    serve(listener, tokens.clone(), stop).await?;
+    background.stop().await;
+    Ok(tokens.flush().await?)
+}
+
+fn tracing_log(arguments: &Arguments) {
+    use tracing_subscriber::prelude::*;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(lines.with_filter(arguments.log.clone())).init();
+}
+
+async fn service(arguments: &Arguments, opened: &Opened) -> Result<TokenService> {
+    let policy = Policy {
+        default_duration: arguments.default_duration,
+        minimum_key_length: arguments.min_key_length,
+    };
+    let builder = TokenService::builder(opened.tokens.clone(), opened.users.clone())
+        .clock(clock(arguments))
+        .policy(policy)
+        .keys(opened.keys.clone())
+        .installation_id(arguments.installation_id.as_str());
+    Ok(builder.open().await?)
+}
+
+fn clock(arguments: &Arguments) -> Arc<dyn Clock> {
+    match arguments.clock {
+        Some(time) => Arc::new(ManualClock::at(time)),
+        None => Arc::new(SystemClock),
+    }
+}
+
+/// Fills a store that is empty, and returns what there is to say about it.
+async fn fill(
+    arguments: &Arguments,
+    opened: &Opened,
+    tokens: &TokenService,
+    url: &str,
+) -> Result<Vec<String>> {
+    let is_empty = store::is_empty(&*opened.tokens).await?;
+    match &arguments.seed {
+        Some(path) if !is_empty => {
+            Err(format!("the store is not empty: {} was not loaded", path.display()).into())
+        }
+        Some(path) => {
+            let loaded = load(path, opened, clock(arguments).now()).await;
+            loaded.map_err(|error| format!("{}: {}", path.display(), chain(&*error)))?;
+            Ok(Vec::new())
+        }
+        None if is_empty => {
+            let now = clock(arguments).now();
+            first_run::fill(&*opened.users, tokens, now, url).await
+        }
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn load(path: &Path, opened: &Opened, now: Timestamp) -> Result<()> {
+    let seed = Seed::parse(&std::fs::read_to_string(path)?)?;
+    seed.load(&*opened.tokens, &*opened.users, &opened.keys, &SystemRandom, now).await
+}
+
+/// Listens for the signals that stop the process, and waits for the first.
+fn stop() -> Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
+
+/// Answers requests until the process is told to stop, and then those that have begun.
+async fn serve(
+    listener: TcpListener,
+    tokens: TokenService,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let app: axum::Router = tokenkeep_axum::router(tokens);
+    let (stopping, stopped) = oneshot::channel();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+        stop.await;
+        // Nobody waits for it once the server is over.
+        let _ = stopping.send(());
+    });
+    tokio::select! {
+        served = server => Ok(served?),
+        () = grace(stopped) => {
+            tracing::warn!("requests were cut off after {GRACE:?}");
+            Ok(())
+        }
+    }
+}
+
+/// Over when the time is that requests have after the process was told to stop.
+async fn grace(stopped: oneshot::Receiver<()>) {
+    match stopped.await {
+        Ok(()) => tokio::time::sleep(GRACE).await,
+        Err(_) => std::future::pending().await,
+    }
+}

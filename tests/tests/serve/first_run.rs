@@ -1,0 +1,69 @@
+//! What a store gets that is empty.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tokenkeep_tests::serve::Serve;
+
+/// Runs a line as a shell that it is pasted into.
+fn paste(line: &str) -> (String, Value) {
+    let line = format!("{line} -s -w '\\n%{{http_code}}'");
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.to_owned(), serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn the_line_that_is_printed_works_when_pasted() {
+    let mut server = Serve::start(["--db", "memory:"]);
+    let lines = [server.line(), server.line(), server.line()];
+    let line = &lines[2];
+    assert!(line.starts_with("curl -L -X PUT 'http://127.0.0.1:"), "{lines:?}");
+    let (status, body) = paste(line);
+    assert_eq!(status, "200", "{body}");
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let page = [
+        "description",
+        "expires",
+        "expiring",
+        "identifier",
+        "intent",
+        "managed",
+        "pk",
+        "user",
+        "user_obj",
+    ];
+    let mut found = keys(&body);
+    found.sort();
+    assert_eq!(found, page);
+    assert_eq!(body["description"], "updated with curl");
+    assert_eq!(body["user_obj"]["username"], "akadmin");
+    assert_eq!(body["user_obj"]["is_superuser"], true);
+    let (_, rest, log) = server.signal("TERM");
+    assert_eq!(rest, "", "nothing but the start-up lines");
+    let key = line.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap();
+    assert_eq!(key.len(), 60);
+    assert!(!log.contains(key), "{log}");
+}
+
+#[test]
+fn a_second_run_says_nothing_and_knows_the_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", directory.path().join("tokens.db").display());
+    let mut first = Serve::start(["--db", &database]);
+    let line = [first.line(), first.line(), first.line()][2].clone();
+    let first_url = first.url.clone();
+    first.signal("TERM");
+
+    let second = Serve::start(["--db", &database]);
+    let (status, body) = paste(&line.replace(&first_url, &second.url));
+    assert_eq!(status, "200", "{body}");
+    let view =
+        line.replace(&first_url, &second.url).replace("akadmin-api/'", "akadmin-api/view_key/'");
+    let (view, _) = view.split_once(" -d ").unwrap();
+    let (status, viewed) = paste(&view.replace("-X PUT", "-X GET"));
+    assert_eq!(status, "200", "the key is sealed, and can be opened: {viewed}");
+    assert!(line.contains(viewed["key"].as_str().unwrap()));
+    assert_eq!(second.signal("TERM").1, "");
+}

@@ -1,0 +1,129 @@
+//! The files with the secrets.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tokenkeep_tests::serve::{Serve, output};
+use tokenkeep_tests::wire::Connection;
+
+/// A directory with the names that `serve` uses in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn db(&self) -> String {
+        format!("sqlite:{}", self.path("tokens.db"))
+    }
+
+    /// Writes a file of secrets, each a repeated digit.
+    fn secrets(&self, name: &str, secrets: &[(u8, &str)]) -> String {
+        let lines: Vec<_> =
+            secrets.iter().map(|(id, d)| format!("{id} {}\n", d.repeat(64))).collect();
+        fs::write(self.path(name), lines.concat()).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+        self.path(name)
+    }
+}
+
+/// Runs it, which must fail, and returns the one line that it says.
+fn failure(arguments: &[&str]) -> String {
+    let output = output(arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    assert!(output.stdout.is_empty());
+    message
+}
+
+/// The status of a request to view the first token's key, with that key.
+fn view_key(server: &Serve, key: &str) -> u16 {
+    let header = format!("Authorization: Bearer {key}\r\n");
+    let path = "/api/v3/core/tokens/akadmin-api/view_key/";
+    Connection::open(&server.url).request("GET", path, &header, None).status
+}
+
+/// Runs it on an empty store, and returns the first key.
+fn first_key(arguments: &[&str]) -> String {
+    let mut server = Serve::start(arguments);
+    let line = [server.line(), server.line(), server.line()][2].clone();
+    let key = line.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    assert_eq!(server.signal("TERM").0, Some(0));
+    key
+}
+
+#[test]
+fn the_key_of_a_new_file_is_made_beside_it_and_private() {
+    let place = Place::new();
+    first_key(&["--db", &place.db()]);
+    let mode = fs::metadata(place.path("tokens.db.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = fs::read_to_string(place.path("tokens.db.key")).unwrap();
+    let (id, digits) = text.trim_end().split_once(' ').unwrap();
+    assert!(id == "1" && digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+}
+
+#[test]
+fn a_key_file_that_is_missing_is_not_made_anew() {
+    let place = Place::new();
+    let key = first_key(&["--db", &place.db()]);
+    let kept = fs::read(place.path("tokens.db.key")).unwrap();
+    fs::remove_file(place.path("tokens.db.key")).unwrap();
+    let message = failure(&["--db", &place.db()]);
+    assert!(message.contains("tokens.db.key is missing"), "{message}");
+    assert!(!Path::new(&place.path("tokens.db.key")).exists());
+
+    let blind = Serve::start(["--db", &place.db(), "--no-view-key"]);
+    assert_eq!(view_key(&blind, &key), 404);
+    drop(blind);
+    fs::write(place.path("tokens.db.key"), kept).unwrap();
+    fs::set_permissions(place.path("tokens.db.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(view_key(&Serve::start(["--db", &place.db()]), &key), 200);
+}
+
+#[test]
+fn sealing_keys_and_peppers_can_be_changed() {
+    let place = Place::new();
+    let seals = place.secrets("seals", &[(1, "a")]);
+    let peppers = place.secrets("peppers", &[(9, "b")]);
+    let db = place.db();
+    let flags = ["--db", &db, "--sealing-key-file", &seals, "--pepper-file", &peppers];
+    let key = first_key(&flags);
+    assert!(!Path::new(&place.path("tokens.db.key")).exists());
+
+    place.secrets("seals", &[(2, "c"), (1, "a")]);
+    place.secrets("peppers", &[(8, "d")]);
+    assert!(failure(&flags).contains("pepper"), "the store uses another");
+    place.secrets("peppers", &[(8, "d"), (9, "b")]);
+    assert_eq!(view_key(&Serve::start(flags), &key), 200);
+
+    // Viewing the key has brought it up to date: what was older is not needed any more.
+    place.secrets("seals", &[(2, "c")]);
+    place.secrets("peppers", &[(8, "d")]);
+    assert_eq!(view_key(&Serve::start(flags), &key), 200);
+}
+
+#[test]
+fn files_of_secrets_must_be_there_private_and_readable() {
+    let place = Place::new();
+    let (db, missing) = (place.db(), place.path("missing"));
+    for flag in ["--sealing-key-file", "--pepper-file"] {
+        assert!(failure(&["--db", &db, flag, &missing]).contains("missing is not there"));
+        let file = place.secrets("secrets", &[(1, "a")]);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(failure(&["--db", &db, flag, &file]).contains("chmod 600"));
+        for text in ["", "1\n", "0 aa\n", &format!("0 {}", "a".repeat(64)), &"canary ".repeat(9)] {
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            let message = failure(&["--db", &db, flag, &file]);
+            assert!(message.contains("`ID HEX`") && !message.contains("canary"), "{message}");
+        }
+    }
+    assert!(!Path::new(&place.path("tokens.db")).exists(), "nothing was made");
+}
