@@ -16,8 +16,9 @@ pub(super) fn read(value: &Json<'_>) -> Checked<Timestamp> {
     }
 }
 
-/// Reads exactly the form that the message names, with a space allowed for the `T`. No offset
-/// means UTC, and digits finer than microseconds are cut off.
+/// Reads exactly the form that the message names, with a space allowed for the `T`, and one before
+/// the offset, where authentik's generated client has it. No offset means UTC, and digits finer than
+/// microseconds are cut off.
 pub(crate) fn parse(text: &str) -> Result<Timestamp, FieldError> {
     let mut rest = Reader(text.as_bytes());
     rest.datetime().filter(|_| rest.0.is_empty()).ok_or(FieldError::NotADateTime)
@@ -39,6 +40,9 @@ impl Reader<'_> {
             if self.at(b".") {
                 micro = self.fraction()?;
             }
+        }
+        if self.at(b" ") && self.0.len() > 1 {
+            self.byte()?;
         }
         let offset = self.offset()?;
         let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
@@ -127,6 +131,8 @@ mod tests {
             ("2024-09-27T15:00+02:00", "2024-09-27T13:00:00Z"),
             ("2024-09-27T15:00:00+23:59", "2024-09-26T15:01:00Z"),
             ("2024-09-27T15:00:00-05:30", "2024-09-27T20:30:00Z"),
+            ("2024-09-27 15:00:00.5 +02:00", "2024-09-27T13:00:00.500000Z"),
+            ("2024-09-27T15:00:00 Z", "2024-09-27T15:00:00Z"),
             ("2024-09-27T15:00:00.123Z", "2024-09-27T15:00:00.123000Z"),
             ("2024-09-27T15:00:00.1234567Z", "2024-09-27T15:00:00.123456Z"),
             ("2024-09-27T15:00:00.000000001Z", "2024-09-27T15:00:00Z"),
@@ -151,6 +157,8 @@ mod tests {
             "2024-09-27T15Z",
             " 2024-09-27T15:00:00Z",
             "2024-09-27T15:00:00Z ",
+            "2024-09-27T15:00:00 ",
+            "2024-09-27T15:00:00  Z",
             "2024-09-27t15:00:00z",
             "2024-09-27T15:00:00z",
             "2024-9-7T5:0:0Z",
