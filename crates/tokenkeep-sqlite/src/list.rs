@@ -172,16 +172,14 @@ fn behind_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-/// What lies behind a value in one column, nulls being last when ascending and first when
-/// descending.
+/// What lies behind a value in one column, nulls being last in either direction.
 fn behind_in(key: SortKey, value: &SortValue) -> String {
     let column = column(key.field);
-    match (value, key.descending) {
-        (SortValue::Null, false) => "FALSE".into(),
-        (SortValue::Null, true) => format!("{column} IS NOT NULL"),
-        (_, true) => format!("{column} < ?"),
-        (_, false) if is_nullable(key.field) => format!("({column} > ? OR {column} IS NULL)"),
-        (_, false) => format!("{column} > ?"),
+    let beyond = if key.descending { "<" } else { ">" };
+    match value {
+        SortValue::Null => "FALSE".into(),
+        _ if is_nullable(key.field) => format!("({column} {beyond} ? OR {column} IS NULL)"),
+        _ => format!("{column} {beyond} ?"),
     }
 }
 
@@ -192,7 +190,7 @@ fn order_by(order: &TokenOrder) -> String {
             (false, false) => "ASC",
             (true, false) => "DESC",
             (false, true) => "ASC NULLS LAST",
-            (true, true) => "DESC NULLS FIRST",
+            (true, true) => "DESC NULLS LAST",
         };
         format!("{} {direction}", column(*field))
     });

@@ -135,8 +135,8 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     ///   listed ids are there.
     /// - **list.3** Every search word must occur in identifier, intent or description, the case of
     ///   ASCII letters ignored, or its owners must contain the token's.
-    /// - **list.4** The order is that of the keys, text byte by byte; nulls come last when
-    ///   ascending and first when descending; ties are broken by the ascending id.
+    /// - **list.4** The order is that of the keys, text byte by byte; nulls come last in
+    ///   either direction; ties are broken by the ascending id.
     /// - **list.5** The window's offset and limit count the tokens that are left.
     /// - **list.6** The total, where asked for, counts them without the window. While others write
     ///   it may be that of another moment.

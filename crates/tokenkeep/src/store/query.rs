@@ -198,6 +198,12 @@ pub enum SortValue {
     Null,
 }
 
+impl SortValue {
+    fn present(&self) -> Option<&Self> {
+        (*self != Self::Null).then_some(self)
+    }
+}
+
 /// Which part of the tokens to return. A limit of 0 shows no token and has no cursor, for queries
 /// that only count.
 ///
@@ -309,26 +315,34 @@ impl TokenOrder {
             .keys
             .iter()
             .zip(&cursor.0)
-            .map(|(key, value)| key.directed(key.field.value_of(token).cmp(value)));
+            .map(|(key, value)| key.compare_values(&key.field.value_of(token), value));
         sides.find(|side| side.is_ne()) == Some(Ordering::Greater)
     }
 }
 
 impl SortKey {
     fn compare(self, a: &Token, b: &Token) -> Ordering {
-        fn nulls_last<T: Ord>(a: Option<T>, b: Option<T>) -> Ordering {
-            (a.is_none(), a).cmp(&(b.is_none(), b))
+        match self.field {
+            SortField::Id => self.directed(a.id.cmp(&b.id)),
+            SortField::Managed => self.nulls_last(a.managed.as_ref(), b.managed.as_ref()),
+            SortField::Identifier => self.directed(a.identifier.cmp(&b.identifier)),
+            SortField::Intent => self.directed(a.intent.as_str().cmp(b.intent.as_str())),
+            SortField::Owner => self.directed(a.owner.cmp(&b.owner)),
+            SortField::Description => self.directed(a.description.cmp(&b.description)),
+            SortField::Expires => self.nulls_last(a.expires, b.expires),
+            SortField::Expiring => self.directed(a.expiring.cmp(&b.expiring)),
         }
-        self.directed(match self.field {
-            SortField::Id => a.id.cmp(&b.id),
-            SortField::Managed => nulls_last(a.managed.as_ref(), b.managed.as_ref()),
-            SortField::Identifier => a.identifier.cmp(&b.identifier),
-            SortField::Intent => a.intent.as_str().cmp(b.intent.as_str()),
-            SortField::Owner => a.owner.cmp(&b.owner),
-            SortField::Description => a.description.cmp(&b.description),
-            SortField::Expires => nulls_last(a.expires, b.expires),
-            SortField::Expiring => a.expiring.cmp(&b.expiring),
-        })
+    }
+
+    fn compare_values(self, a: &SortValue, b: &SortValue) -> Ordering {
+        self.nulls_last(a.present(), b.present())
+    }
+
+    fn nulls_last<T: Ord>(self, a: Option<T>, b: Option<T>) -> Ordering {
+        match (a, b) {
+            (Some(a), Some(b)) => self.directed(a.cmp(&b)),
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        }
     }
 
     fn directed(self, ascending: Ordering) -> Ordering {
