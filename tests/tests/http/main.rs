@@ -1,5 +1,6 @@
 //! What the router adds to the service: bytes, headers and status codes.
 
+mod access;
 mod app;
 mod bodies;
 mod callers;

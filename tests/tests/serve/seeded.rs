@@ -64,7 +64,7 @@ fn replay_all(name: &str, start: impl Fn() -> Serve + Sync) {
         }
     });
     let text = format!(
-        "serve on {name}: {} vectors over HTTP/1.1, {} on one connection, {} on servers of their own\n",
+        "serve, {name}: {} vectors over HTTP/1.1, {} on one connection, {} on servers of their own\n",
         cases.len(),
         reading.len(),
         changing.len()
@@ -77,7 +77,7 @@ fn replay_all(name: &str, start: impl Fn() -> Serve + Sync) {
 
 #[test]
 fn every_vector_holds_over_http_in_memory() {
-    replay_all("memory:", || start(&["--db", "memory:", "--seed", FIXTURE]));
+    replay_all("memory", || start(&["--db", "memory:", "--seed", FIXTURE]));
 }
 
 /// A database, and its key file.
@@ -96,7 +96,7 @@ fn every_vector_holds_over_http_in_a_file_that_was_seeded_before() {
     assert_eq!(code, Some(0));
     let copies = tempfile::tempdir().unwrap();
     let copy_number = std::sync::atomic::AtomicU32::new(0);
-    replay_all("sqlite:", || {
+    replay_all("SQLite", || {
         let number = copy_number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let directory = copies.path().join(number.to_string());
         std::fs::create_dir(&directory).unwrap();
