@@ -123,7 +123,6 @@ async fn page(
 }
 
 #[tokio::test]
-#[expect(clippy::float_cmp, reason = "the client has whole numbers as floats")]
 async fn lists_are_filtered_and_have_pages() {
     let server = Server::start().await;
     let client = server.client("key-admin");

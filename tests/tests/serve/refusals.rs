@@ -1,8 +1,10 @@
 //! What is not served.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
 
-use tokenkeep_tests::serve::output;
+use tokenkeep_tests::serve::{Serve, output};
 
 #[test]
 fn what_cannot_be_understood_is_said_in_one_line() {
@@ -28,22 +30,40 @@ fn what_cannot_be_understood_is_said_in_one_line() {
     }
 }
 
+/// Runs it on a file that it must leave alone, and returns the line that it says.
+fn refused(path: &Path) -> String {
+    let before = fs::read(path).unwrap();
+    let database = format!("sqlite:{}", path.display());
+    let output = output(["--db", &database, "--no-view-key"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    assert_eq!(fs::read(path).unwrap(), before);
+    message
+}
+
 #[test]
-fn files_that_are_not_ours_are_left_alone() {
+fn a_file_of_somebody_else_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens.db");
-    for (bytes, said) in
-        [("not a database, but as long as one is: ".repeat(20), "not a tokenkeep database")]
-    {
-        std::fs::write(&path, &bytes).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let database = format!("sqlite:{}", path.display());
-        let output = output(["--db", &database, "--no-view-key"]);
-        let message = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
-        assert!(message.contains(said), "{message}");
-        assert_eq!(std::fs::read(&path).unwrap(), bytes.as_bytes());
-    }
+    fs::write(&path, "not a database, but as long as one is: ".repeat(20)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(refused(&path).contains("is not a tokenkeep database"));
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let server = Serve::start(["--db", &format!("sqlite:{}", path.display())]);
+    assert_eq!(server.signal("TERM").0, Some(0));
+    // Where SQLite keeps the `user_version`.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .write_all_at(&[0, 0, 0, 99], 60)
+        .unwrap();
+    assert!(refused(&path).contains("has schema version 99"));
 }
 
 #[test]
