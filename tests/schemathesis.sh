@@ -2,10 +2,11 @@
 # Holds every answer of `serve` against the OpenAPI document that it serves, with schemathesis.
 # Fails on any finding. What it needs is installed into target/schemathesis.
 #
-#   tests/schemathesis.sh [EXAMPLES]     how many requests to draw for each operation [25]
+#   tests/schemathesis.sh [EXAMPLES [SEED]]    how many requests to draw for each operation [25]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 examples=${1:-25}
+seed=${2:-1}
 version=4.32.5
 tools=$PWD/target/schemathesis
 
@@ -66,7 +67,7 @@ status=0
     --header "Authorization: Bearer key-admin" \
     --exclude-checks negative_data_rejection,positive_data_acceptance \
     --generation-with-security-parameters false \
-    --max-examples "$examples" --seed 1 --continue-on-failure --no-color >report 2>&1 || status=$?
+    --max-examples "$examples" --seed "$seed" --continue-on-failure --no-color >report 2>&1 || status=$?
 tail -n 60 report
 if [ "$status" != 0 ]; then
     cp report "$tools/report"
