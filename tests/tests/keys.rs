@@ -257,6 +257,23 @@ async fn a_key_that_an_older_sealing_key_sealed_is_sealed_anew_when_it_is_viewed
 }
 
 #[pollster::test]
+async fn a_key_that_is_viewed_or_renewed_moves_to_a_pepper_that_was_turned_on() {
+    for scene in Scene::everywhere().await {
+        let viewed = scene.create_own("viewed").await.key;
+        let renewed = scene.create_own("renewed").await.key;
+        let peppered = scene.keeping(sealing().peppered(pepper(1))).await;
+        peppered.view_key(&ALICES, "viewed").await.unwrap();
+        assert_eq!(counts(peppered.rekey().await.unwrap()), (1, 0, 0));
+        for (name, key) in [("viewed", viewed), ("renewed", renewed)] {
+            let token = scene.find(name).await.unwrap();
+            assert_eq!(token.key_digest.pepper_id(), NonZeroU8::new(1));
+            assert_eq!(token.revision.get(), 2);
+            assert!(opens(&peppered, &key).await);
+        }
+    }
+}
+
+#[pollster::test]
 async fn a_rekey_goes_on_where_it_was_interrupted() {
     const TOKENS: u64 = 130;
     for scene in Scene::everywhere().await {

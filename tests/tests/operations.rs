@@ -10,6 +10,7 @@ use tokenkeep::{
     UserId,
 };
 use tokenkeep_memory::{FailingDirectory, FailingStore};
+use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::meddling::{MeddledStore, change};
 use tokenkeep_tests::scene::{ADMIN, ALICE, BOB, HOUR, Scene, bearer, row, sealing, shifted, user};
 
@@ -585,4 +586,19 @@ async fn a_last_used_time_outlives_no_token_and_moves_only_forward() {
         assert_eq!(token.revision.get(), 2);
         assert!(scene.opens(&heir.key).await);
     }
+}
+
+#[pollster::test]
+async fn a_host_that_never_flushes_loses_times_and_not_its_memory() {
+    const KEPT: usize = 1 << 16;
+    const TOKENS: u128 = KEPT as u128 + 1_000;
+    let scene = Scene::on(Backend::memory()).await;
+    let key = |number: u128| format!("key-{number}");
+    scene.insert((0..TOKENS).map(|n| row(n, &format!("t-{n}"), ALICE, &key(n)))).await;
+    for number in 0..TOKENS {
+        assert!(scene.opens(&key(number).into()).await, "{number}");
+    }
+    scene.service.flush().await.unwrap();
+    let tokens = scene.tokens().await;
+    assert_eq!(tokens.iter().filter(|token| token.last_used.is_some()).count(), KEPT);
 }
