@@ -1,6 +1,6 @@
 //! Every backend, as the tests open it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -16,17 +16,26 @@ pub struct Backend {
     pub name: &'static str,
     pub tokens: Arc<dyn TokenStore>,
     pub users: Arc<dyn UserStore>,
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
 }
 
 impl Backend {
+    /// The same tokens as another process has them: through a handle of its own, where the backend
+    /// can be shared.
+    pub fn another_handle(&self) -> Arc<dyn TokenStore> {
+        match &self.directory {
+            Some(directory) => Arc::new(open_sqlite(&file_in(directory))),
+            None => self.tokens.clone(),
+        }
+    }
+
     pub fn memory() -> Self {
         Self::of("memory", Arc::new(MemoryStore::new()), None)
     }
 
     pub fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = open_sqlite(&directory.path().join("tokens.db"));
+        let store = open_sqlite(&file_in(&directory));
         Self::of("sqlite", Arc::new(store), Some(directory))
     }
 
@@ -35,8 +44,13 @@ impl Backend {
         store: Arc<S>,
         directory: Option<TempDir>,
     ) -> Self {
-        Self { name, tokens: store.clone(), users: store, _directory: directory }
+        Self { name, tokens: store.clone(), users: store, directory }
     }
+}
+
+/// Where a backend's file is.
+fn file_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("tokens.db")
 }
 
 /// Opens a file without waiting for the disk, which these tests do not test.
@@ -81,7 +95,7 @@ impl LoadedSqlite {
 impl Loaded for LoadedSqlite {
     fn fresh(&self) -> Backend {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("tokens.db");
+        let path = file_in(&directory);
         std::fs::copy(self.directory.path().join("template.db"), &path).unwrap();
         Backend::of("sqlite", Arc::new(open_sqlite(&path)), Some(directory))
     }

@@ -300,7 +300,8 @@ async fn a_use_that_is_not_committed_lets_nobody_in() {
 #[test]
 fn of_two_who_show_the_same_key_one_gets_in() {
     for scene in pollster::block_on(Scene::everywhere()) {
-        let services = [(); 2].map(|()| pollster::block_on(scene.keeping(sealing())));
+        let handles = [scene.backend.tokens.clone(), scene.backend.another_handle()];
+        let services = handles.map(|handle| pollster::block_on(scene.over(handle)));
         for round in 0..200 {
             let intent = SINGLE_USE[round % 2];
             let key = pollster::block_on(scene.create(&format!("link-{round}"), intent)).key;

@@ -320,8 +320,14 @@ fn check(number: usize, told: Option<i64>, own: &[Event], there: Option<&Token>)
 fn race_for_all(backend: Backend, races: usize) {
     let scene = pollster::block_on(Scene::on(backend));
     let name = scene.name();
-    let services: [[TokenService; 4]; 2] = [sealing(), KeyScheme::digest_only()]
-        .map(|keys| [(); 4].map(|()| pollster::block_on(scene.keeping(keys.clone()))));
+    // Those who renew have one handle, those who sweep have another, as two processes would.
+    let handles = [scene.backend.tokens.clone(), scene.backend.another_handle()];
+    let services: [[TokenService; 4]; 2] = [sealing(), KeyScheme::digest_only()].map(|keys| {
+        [0, 0, 1, 1].map(|handle: usize| {
+            let builder = scene.builder(handles[handle].clone()).keys(keys.clone());
+            pollster::block_on(builder.open()).unwrap()
+        })
+    });
     let (mut won, mut swept, mut left_alone, mut seen) = (0, 0, 0, 0);
     let live = expiring(races, Intent::Api, scene.now());
     pollster::block_on(scene.insert([live.clone()]));
