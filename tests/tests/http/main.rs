@@ -1,6 +1,7 @@
 //! What the router adds to the service: bytes, headers and status codes.
 
 mod access;
+mod anything;
 mod app;
 mod bodies;
 mod callers;
