@@ -26,7 +26,8 @@
 //! - Every answer with one token, or about a change of one, has an `ETag`. `If-Match` is honoured
 //!   where a token is changed.
 //! - Answers that carry a key say `Cache-Control: no-store`.
-//! - `HEAD` is answered as `GET`, without the body. `OPTIONS` is not: CORS is a layer of the host's.
+//! - `HEAD` is answered as `GET`, without the body. `OPTIONS` is not: CORS is a layer of the host's,
+//!   and so are time limits.
 //! - A refusal that passes by itself is a 503 with `Retry-After`.
 //!
 //! # What it tells the operator

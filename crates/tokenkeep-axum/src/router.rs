@@ -99,7 +99,8 @@ impl TokenApi {
         Self { service, prefix: DEFAULT_PREFIX.to_owned(), callers: Callers::Bearer }
     }
 
-    /// The path under which the API is, instead of [`DEFAULT_PREFIX`]. It is taken literally.
+    /// The path under which the API is, instead of [`DEFAULT_PREFIX`]. It is taken literally. A
+    /// router that is nested instead works as well, but its document does not know the outer path.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
@@ -136,10 +137,12 @@ impl TokenApi {
             .with_state(Arc::new(self))
     }
 
-    /// What follows `core/tokens` in a path.
-    fn rest<'a>(&self, path: &'a str) -> &'a str {
+    /// Where a request leads.
+    fn route_of(&self, request: &Request) -> Route {
+        let path = request.uri().path();
         let rest = path.strip_prefix(&*self.prefix);
-        rest.and_then(|rest| rest.strip_prefix("/core/tokens")).unwrap_or(path)
+        let rest = rest.and_then(|rest| rest.strip_prefix("/core/tokens"));
+        rest.map_or(Route::Nowhere, |rest| Route::of(request.method(), rest))
     }
 }
 
@@ -149,7 +152,7 @@ async fn schema_is_read_only(method: Method) -> Response {
 
 /// Answers a request, and watches how it goes.
 async fn answer(State(api): State<Arc<TokenApi>>, request: Request) -> Response {
-    let route = Route::of(request.method(), api.rest(request.uri().path()));
+    let route = api.route_of(&request);
     let watch = Watch::begin(route.operation_id());
     let result = judge(&api, &route, request).instrument(watch.span()).await;
     watch.end(&result);
