@@ -23,12 +23,12 @@
 //! - A body is read up to [`MAX_BODY_BYTES`](tokenkeep::MAX_BODY_BYTES). It must be
 //!   `application/json`, with any parameters; one without a media type is refused unless it is
 //!   empty.
-//! - Every answer with one token, or about a change of one, has an `ETag`. `If-Match` is honoured
-//!   where a token is changed.
+//! - Every answer that shows one token, or follows on a new key of one, has its `ETag`. `If-Match` is
+//!   honoured where a token is changed or deleted.
 //! - Answers that carry a key say `Cache-Control: no-store`.
 //! - `HEAD` is answered as `GET`, without the body. `OPTIONS` is not: CORS is a layer of the host's,
 //!   and so are time limits.
-//! - A refusal that passes by itself is a 503 with `Retry-After`.
+//! - A failure that passes by itself is a 503 with `Retry-After`.
 //!
 //! # What it tells the operator
 //!
