@@ -12,8 +12,9 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokenkeep::{
     Caller, EventQuery, Expected, Group, GroupId, Intent, KeyChange, KeyDigest, KeyScheme, Lookup,
-    ManualClock, Pepper, SealingKey, StoreErrorKind, Timestamp, TokenChange, TokenError, TokenKey,
-    TokenList, TokenService, TokenServiceBuilder, User, UserStore,
+    ManagedToken, ManualClock, Pepper, Reconcile, SealingKey, StoreErrorKind, Timestamp,
+    TokenChange, TokenError, TokenKey, TokenList, TokenService, TokenServiceBuilder, User,
+    UserStore,
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_sqlite::SqliteStore;
@@ -188,6 +189,27 @@ impl Watch {
         self.log.refusal(tokens.view_key(&ALICES, "other").await);
     }
 
+    /// Lets an automated process want keys: one that is taken, one that is too short, one that can
+    /// be, and one that is made for it.
+    async fn reconcile(&mut self) {
+        let tokens = self.service.clone();
+        let wanted = |name: &str| {
+            let change = TokenChange::new().identifier(name).owner(ALICE);
+            ManagedToken::present(format!("m/{name}").parse().unwrap(), change)
+        };
+        for key in [CANARY, SHORT] {
+            let impossible = Reconcile::new([wanted("managed").key(key)]);
+            self.log.debug(&impossible);
+            let refused = tokens.reconcile(&impossible).await.unwrap_err();
+            self.log.error(&refused);
+        }
+        let given = wanted("managed").key(format!("{CANARY}, managed"));
+        let done = tokens.reconcile(&Reconcile::new([given, wanted("made")])).await.unwrap();
+        self.log.debug(&done);
+        assert_eq!(done.report.created.len(), 2);
+        self.key(&done.keys[0].1);
+    }
+
     /// Lets every operation that carries a key fail in the store, in each of its ways, and panic.
     async fn trouble(&mut self) {
         let tokens = self.service.clone();
@@ -306,6 +328,7 @@ async fn a_key_is_in_no_file_and_in_nothing_that_could_be_logged() {
     let mut watch = Watch::new().await;
     watch.live().await;
     watch.turn_keys().await;
+    watch.reconcile().await;
     watch.trouble().await;
     watch.store.backup(watch.directory.path().join("backup-1.db")).unwrap();
     watch.turn_secrets().await;
