@@ -17,7 +17,7 @@ use crate::reconcile::{
 };
 use crate::service::session::Session;
 use crate::service::{MAX_ATTEMPTS, TokenService};
-use crate::store::{Change, Commit, CommitError, Filter, Lookup, StoreError};
+use crate::store::{Change, Commit, CommitError, Filter, Lookup};
 use crate::token::{Token, TokenId};
 
 /// What is to be done, and in which order.
@@ -125,8 +125,9 @@ impl TokenService {
         let mut seen = Seen::default();
         for wanted in &tokens.tokens {
             let outcome = if seen.markers.insert(&wanted.marker) {
-                self.look_up_holders(wanted, &mut holders).await?;
-                self.plan_one(session, wanted, tokens.takes_over, &mut seen).await?
+                let named = self.look_up_holders(wanted, &mut holders).await?;
+                let free = named.filter(|token| tokens.takes_over && token.managed.is_none());
+                self.plan_one(session, wanted, free, &mut seen).await?
             } else {
                 let twice = FieldErrors::of(TokenField::Managed, [FieldError::MarkerTaken]);
                 Outcome::Refused(twice)
@@ -138,29 +139,32 @@ impl TokenService {
         Ok(Plan { planned, order })
     }
 
-    /// Who holds the identifier and the key that are wanted.
+    /// Who holds the identifier and the key that are wanted; the token that has the identifier.
     async fn look_up_holders(
         &self,
         token: &ManagedToken,
         holders: &mut Holders,
-    ) -> Result<(), TokenError> {
+    ) -> Result<Option<Arc<Token>>, TokenError> {
+        let mut named = None;
         if let Some(identifier) = wanted(&token.change.identifier) {
-            let found = self.parts.store.find(Lookup::Identifier(identifier)).await?;
-            holders.identifiers.extend(found.map(|found| (identifier.clone(), found.id)));
+            named = self.parts.store.find(Lookup::Identifier(identifier)).await?;
+            let holder = named.as_ref().map(|found| (identifier.clone(), found.id));
+            holders.identifiers.extend(holder);
         }
         if let Some(Ok(key)) = token.key.as_ref().map(|key| key.checked(0)) {
             let found = self.token_with_key(key).await?;
             holders.keys.extend(found.map(|found| (self.parts.keys.digest(key), found.id)));
         }
-        Ok(())
+        Ok(named)
     }
 
-    async fn plan_one<'a>(
+    /// What becomes of one token; `free` is an unmanaged one that may be taken over, once.
+    async fn plan_one(
         &self,
         session: &Session<'_>,
-        wanted: &'a ManagedToken,
-        takes_over: bool,
-        seen: &mut Seen<'a>,
+        wanted: &ManagedToken,
+        free: Option<Arc<Token>>,
+        seen: &mut Seen<'_>,
     ) -> Result<Outcome, TokenError> {
         let there = self.parts.store.find(Lookup::Marker(&wanted.marker)).await?;
         match (wanted.state, there) {
@@ -168,26 +172,12 @@ impl TokenService {
             (State::Absent, None) | (State::Created, Some(_)) => Ok(Outcome::Unchanged),
             (State::Present, Some(token)) => self.plan_update(session, wanted, token).await,
             (State::Present | State::Created, None) => {
-                match self.to_take_over(wanted, takes_over, seen).await? {
+                match free.filter(|token| seen.taken_over.insert(token.id)) {
                     Some(token) => self.plan_update(session, wanted, token).await,
                     None => self.plan_insert(session, wanted).await,
                 }
             }
         }
-    }
-
-    /// The unmanaged token that has the wanted identifier, where it may be taken over.
-    async fn to_take_over(
-        &self,
-        token: &ManagedToken,
-        takes_over: bool,
-        seen: &mut Seen<'_>,
-    ) -> Result<Option<Arc<Token>>, StoreError> {
-        let Some(identifier) = wanted(&token.change.identifier).filter(|_| takes_over) else {
-            return Ok(None);
-        };
-        let found = self.parts.store.find(Lookup::Identifier(identifier)).await?;
-        Ok(found.filter(|found| found.managed.is_none() && seen.taken_over.insert(found.id)))
     }
 
     async fn plan_update(
