@@ -63,7 +63,8 @@ pub enum EventKind {
     Updated,
     /// The token was deleted.
     Deleted,
-    /// The key was shown to the actor; the token itself did not change.
+    /// The key was shown to the actor. The token itself did not change, unless its key was sealed
+    /// anew on the way: then that is what the changed fields say.
     KeyViewed,
     /// The key was set by hand.
     KeySet,
