@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,13 +101,13 @@ async fn accepted(tokens: &TokenService) -> Result<(), Box<dyn Error>> {
         "expiring": true,
     });
     let updated = tokens.update(&Caller::User(ADMIN), "ci", change(&body)).await?;
-    heading("PUT /api/v3/core/tokens/ci/");
-    show(&body);
-    heading("The answer");
-    println!("{}", serde_json::to_string_pretty(&updated.view)?);
-    println!("changed: {}", updated.changed);
+    heading("PUT /api/v3/core/tokens/ci/")?;
+    show(&body)?;
+    heading("The answer")?;
+    writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&updated.view)?)?;
+    writeln!(io::stdout(), "changed: {}", updated.changed)?;
     if let Some(marker) = updated.managed_by() {
-        println!("managed by {marker}: its next reconcile may overwrite this");
+        writeln!(io::stdout(), "managed by {marker}: its next reconcile may overwrite this")?;
     }
     Ok(())
 }
@@ -122,7 +123,7 @@ async fn refused(tokens: &TokenService) -> Result<(), Box<dyn Error>> {
         "expiring": "maybe",
     });
     let answer = tokens.update(&Caller::User(ALICE), "ci", change(&body)).await;
-    heading("Refused: several fields at once");
+    heading("Refused: several fields at once")?;
     show_error(answer.err())
 }
 
@@ -130,7 +131,7 @@ async fn refused(tokens: &TokenService) -> Result<(), Box<dyn Error>> {
 async fn forbidden(tokens: &TokenService) -> Result<(), Box<dyn Error>> {
     let change = TokenChange::new().description("by the auditor");
     let answer = tokens.partial_update(&Caller::User(AUDITOR), "ci", change).await;
-    heading("Forbidden: somebody who may only look");
+    heading("Forbidden: somebody who may only look")?;
     show_error(answer.err())
 }
 
@@ -138,17 +139,17 @@ async fn forbidden(tokens: &TokenService) -> Result<(), Box<dyn Error>> {
 async fn stale(tokens: &TokenService, seen: Revision) -> Result<(), Box<dyn Error>> {
     let change = TokenChange::new().description("based on old news").expecting(seen);
     let answer = tokens.partial_update(&Caller::User(ALICE), "ci", change).await;
-    heading("Stale: based on a revision that is no more");
+    heading("Stale: based on a revision that is no more")?;
     show_error(answer.err())
 }
 
 /// Every change has left its event.
 async fn recorded(tokens: &TokenService, store: &SqliteStore) -> Result<(), Box<dyn Error>> {
     let id = tokens.retrieve(&Caller::User(ALICE), "ci").await?.token.id;
-    heading("What the events say");
+    heading("What the events say")?;
     let events = store.events(&EventQuery { token: Some(id), ..EventQuery::default() }).await?;
     for event in events {
-        println!("{event}");
+        writeln!(io::stdout(), "{event}")?;
     }
     Ok(())
 }
@@ -157,17 +158,16 @@ fn change(body: &Value) -> TokenChange {
     TokenChange::from_json(body.to_string().as_bytes())
 }
 
-fn heading(text: &str) {
-    println!("\n## {text}\n");
+fn heading(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "\n## {text}\n")
 }
 
-fn show(value: &Value) {
-    println!("{value:#}");
+fn show(value: &Value) -> io::Result<()> {
+    writeln!(io::stdout(), "{value:#}")
 }
 
 /// Shows a refusal, which must have happened.
 fn show_error(error: Option<TokenError>) -> Result<(), Box<dyn Error>> {
     let error = error.ok_or("this should have been refused")?;
-    show(&error.to_json());
-    Ok(())
+    Ok(show(&error.to_json())?)
 }
