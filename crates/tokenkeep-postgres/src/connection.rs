@@ -1,0 +1,388 @@
+//! Connections: a pool that heals by itself, and one of its connections at work.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Object, Pool};
+use tokenkeep::{StoreError, StoreErrorKind};
+use tokio::runtime::Handle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
+
+use crate::error::{Fault, Refusal};
+use crate::statement::Statement;
+use crate::value::Value;
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub(crate) enum Transacted {
+    Committed,
+    /// Nothing was done, because of the statement at this place.
+    RolledBack(usize, Cause),
+}
+
+/// Why a transaction was not committed.
+#[derive(Debug)]
+pub(crate) enum Cause {
+    /// The statement found other rows than it should.
+    Rows,
+    /// The server refused the statement.
+    Refusal(Refusal),
+}
+
+impl Cause {
+    /// The same as a fault: no rows are wrong where any are right.
+    pub(crate) fn into_fault(self) -> Fault {
+        match self {
+            Self::Rows => Fault::Unsent(StoreErrorKind::Other, "unexpected rows".into()),
+            Self::Refusal(refusal) => Fault::Refused(refusal),
+        }
+    }
+}
+
+/// How often a statement is tried while others are in its way, or connections turn out to be gone.
+pub(crate) const MAX_ATTEMPTS: u32 = 32;
+
+/// How much longer than a statement may take its answer is waited for: what cuts a statement off is
+/// the server, as long as there is one.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The connections of a store.
+pub(crate) struct Connections {
+    pool: Pool,
+    statement_timeout: Duration,
+    runtime: Handle,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The pool's own shows the user and the host.
+        f.debug_struct("Connections").field("status", &self.pool.status()).finish_non_exhaustive()
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(pool: Pool, statement_timeout: Duration, runtime: Handle) -> Self {
+        Self { pool, statement_timeout, runtime }
+    }
+
+    /// A connection that nobody else uses until it is dropped.
+    pub(crate) async fn get(&self) -> Result<Connection, Fault> {
+        let object = self.pool.get().await?;
+        let patience = self.statement_timeout.saturating_add(GRACE);
+        Ok(Connection { object: Some(object), is_idle: true, in_transaction: false, patience })
+    }
+
+    /// Runs a statement that may be run twice, and keeps its plan.
+    pub(crate) async fn query(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.repeat(sql, values, Plan::Kept).await
+    }
+
+    /// Runs a statement that may be run twice, and comes in too many forms for its plan to be kept.
+    pub(crate) async fn query_once(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.repeat(sql, values, Plan::Dropped).await
+    }
+
+    async fn repeat(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        plan: Plan,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut attempts = Attempts::default();
+        loop {
+            match self.get().await?.run(sql, values, plan).await {
+                Ok(rows) => return Ok(rows),
+                Err(fault) => attempts.another_after(fault).await?,
+            }
+        }
+    }
+
+    /// Runs a statement that must not be run twice, as a transaction of its own, in one round trip;
+    /// returns how many rows it found. It is tried anew only where it is known that nothing was
+    /// done; an error tells what [`Fault::of_commit`] makes of it.
+    pub(crate) async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Fault> {
+        let mut attempts = Attempts::default();
+        loop {
+            let mut connection = self.get().await?;
+            // Until the statement itself is sent, a connection that is lost has done nothing.
+            let fault = match connection.prepare(sql).await {
+                Ok(()) => match connection.query(sql, values).await {
+                    Ok(rows) => return Ok(rows.len()),
+                    Err(fault @ Fault::Refused(_)) => fault,
+                    Err(fault) => return Err(fault),
+                },
+                Err(fault) => fault.unsent(),
+            };
+            attempts.another_after(fault).await?;
+        }
+    }
+
+    /// Runs statements in one transaction: all are sent at once, and committed when each has found
+    /// the rows that it should; else nothing is done. It is tried anew as [`execute`](Self::execute)
+    /// does, and an error tells the same.
+    pub(crate) async fn transact(
+        &self,
+        statements: &[&Statement<'_>],
+    ) -> Result<Transacted, Fault> {
+        let mut attempts = Attempts::default();
+        loop {
+            match self.get().await?.try_transact(statements).await {
+                Ok(transacted) => return Ok(transacted),
+                Err(fault) => attempts.another_after(fault).await?,
+            }
+        }
+    }
+
+    /// Runs a future inside the runtime that the connections live on, whoever polls it.
+    pub(crate) fn on_runtime<F: Future>(&self, future: F) -> OnRuntime<F> {
+        OnRuntime { runtime: self.runtime.clone(), future: Box::pin(future) }
+    }
+}
+
+/// How often something has been tried.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts(u32);
+
+impl Attempts {
+    /// Waits until it is worth trying again, the longer the more often others were in the way.
+    ///
+    /// # Errors
+    ///
+    /// The fault, when it is not worth trying again.
+    pub(crate) async fn another_after(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.0 += 1;
+        if self.0 == MAX_ATTEMPTS || !fault.may_be_repeated() {
+            return Err(fault);
+        }
+        if matches!(fault, Fault::Refused(_)) {
+            let pause = Duration::from_millis(1 << self.0.min(6));
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+}
+
+/// A future that finds the timers and sockets of a runtime.
+pub(crate) struct OnRuntime<F> {
+    runtime: Handle,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for OnRuntime<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let _entered = this.runtime.enter();
+        this.future.as_mut().poll(context)
+    }
+}
+
+/// One connection. Dropped in the middle of a statement or a transaction it is closed, so that the
+/// next one to use it neither waits for the answer of another nor works in another's transaction.
+pub(crate) struct Connection {
+    /// There until it is dropped.
+    object: Option<Object>,
+    /// No answer is outstanding.
+    is_idle: bool,
+    in_transaction: bool,
+    patience: Duration,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.is_idle || self.in_transaction {
+            // Outside the pool, the connection ends with the object.
+            drop(self.object.take().map(Object::take));
+        }
+    }
+}
+
+impl Connection {
+    /// Prepares a statement, if it has not come this way before.
+    pub(crate) async fn prepare(&mut self, sql: &str) -> Result<(), Fault> {
+        let client = client(self.object.as_ref())?;
+        self.is_idle = false;
+        let prepared = within(self.patience, client.prepare_cached(sql)).await;
+        self.is_idle = is_idle_after(&prepared);
+        prepared.map(drop)
+    }
+
+    /// Runs a statement, prepared when it first comes this way.
+    pub(crate) async fn query(
+        &mut self,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, Fault> {
+        self.run(sql, values, Plan::Kept).await
+    }
+
+    async fn run(
+        &mut self,
+        sql: &str,
+        values: &[Value<'_>],
+        plan: Plan,
+    ) -> Result<Vec<Row>, Fault> {
+        let client = client(self.object.as_ref())?;
+        self.is_idle = false;
+        let rows = within(self.patience, async {
+            match plan {
+                Plan::Kept => {
+                    let statement = client.prepare_cached(sql).await?;
+                    let values: Vec<_> = values.iter().map(parameter).collect();
+                    client.query(&statement, &values).await
+                }
+                Plan::Dropped => {
+                    let typed = values.iter().map(|value| (parameter(value), value.kind()));
+                    client.query_typed(sql, &typed.collect::<Vec<_>>()).await
+                }
+            }
+        });
+        let rows = rows.await;
+        self.is_idle = is_idle_after(&rows);
+        rows
+    }
+
+    /// Runs statements without parameters, which return nothing.
+    pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), Fault> {
+        let client = client(self.object.as_ref())?;
+        self.is_idle = false;
+        let done = within(self.patience, client.batch_execute(sql)).await;
+        self.is_idle = is_idle_after(&done);
+        done
+    }
+
+    /// Begins a transaction and runs statements in it, all sent at once; tells how many rows each
+    /// found. Those behind one that the server refuses are refused, too.
+    pub(crate) async fn begin(
+        &mut self,
+        statements: &[&Statement<'_>],
+    ) -> Result<Vec<Result<u64, Fault>>, Fault> {
+        let client = client(self.object.as_ref())?;
+        self.is_idle = false;
+        self.in_transaction = true;
+        let results = within(self.patience, pipeline(client, statements)).await?;
+        let results: Vec<_> = results.into_iter().map(|rows| rows.map_err(Fault::from)).collect();
+        self.is_idle = results.iter().all(is_idle_after);
+        Ok(results)
+    }
+
+    async fn try_transact(mut self, statements: &[&Statement<'_>]) -> Result<Transacted, Fault> {
+        // Until the commit is sent, a connection that is lost has done nothing.
+        let results = self.begin(statements).await.map_err(Fault::unsent)?;
+        for (place, (statement, result)) in statements.iter().zip(results).enumerate() {
+            let cause = match result {
+                Ok(rows) if statement.wants.are(rows) => continue,
+                Ok(_) => Cause::Rows,
+                Err(Fault::Refused(refusal)) if !refusal.may_be_repeated() => {
+                    Cause::Refusal(refusal)
+                }
+                Err(fault) => {
+                    self.roll_back().await;
+                    return Err(fault.unsent());
+                }
+            };
+            self.roll_back().await;
+            return Ok(Transacted::RolledBack(place, cause));
+        }
+        self.commit().await?;
+        Ok(Transacted::Committed)
+    }
+
+    /// Commits the transaction. An error is never one that may be repeated, unless it says that the
+    /// transaction was undone.
+    pub(crate) async fn commit(mut self) -> Result<(), Fault> {
+        match self.batch("COMMIT").await {
+            Ok(()) => {
+                self.in_transaction = false;
+                Ok(())
+            }
+            Err(Fault::Lost(cause)) => Err(Fault::Broken(cause)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Undoes the transaction, as dropping the connection does, and keeps the connection.
+    pub(crate) async fn roll_back(mut self) {
+        // Where it does not succeed, the connection is closed: that undoes it, too.
+        self.in_transaction = self.batch("ROLLBACK").await.is_err();
+    }
+}
+
+/// What becomes of the plan of a statement.
+#[derive(Clone, Copy)]
+enum Plan {
+    Kept,
+    Dropped,
+}
+
+fn parameter<'a>(value: &'a Value<'_>) -> &'a (dyn ToSql + Sync) {
+    value
+}
+
+fn client(object: Option<&Object>) -> Result<&ClientWrapper, Fault> {
+    let missing = || Fault::Unsent(StoreErrorKind::Unavailable, "the connection is closed".into());
+    object.map(|object| &**object).ok_or_else(missing)
+}
+
+fn is_idle_after<T>(result: &Result<T, Fault>) -> bool {
+    result.as_ref().err().is_none_or(Fault::spares_connection)
+}
+
+/// Waits for the server, but not for ever: a network can swallow an answer without a word.
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Fault> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answered) => answered.map_err(Fault::from),
+        Err(_) => Err(Fault::Broken("the server did not answer in time".into())),
+    }
+}
+
+/// Sends `BEGIN` and the statements before the first answer is there.
+async fn pipeline(
+    client: &ClientWrapper,
+    statements: &[&Statement<'_>],
+) -> Result<Vec<Result<u64, Error>>, Error> {
+    let mut prepared = Vec::with_capacity(statements.len());
+    for statement in statements {
+        prepared.push(client.prepare_cached(&statement.sql).await?);
+    }
+    let mut begun = Box::pin(client.batch_execute("BEGIN"));
+    let begun_at_once = send(begun.as_mut()).await;
+    let mut sent = Vec::with_capacity(statements.len());
+    for (statement, prepared) in statements.iter().zip(&prepared) {
+        let mut answer = Box::pin(client.execute_raw(prepared, &statement.values));
+        sent.push((send(answer.as_mut()).await, answer));
+    }
+    match begun_at_once {
+        Poll::Ready(answer) => answer?,
+        Poll::Pending => begun.await?,
+    }
+    let mut results = Vec::with_capacity(sent.len());
+    for (at_once, answer) in sent {
+        results.push(match at_once {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => answer.await,
+        });
+    }
+    Ok(results)
+}
+
+/// Polls a request once, which hands it to the connection.
+async fn send<F: Future>(mut request: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(request.as_mut().poll(context))).await
+}

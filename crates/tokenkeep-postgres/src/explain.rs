@@ -1,0 +1,107 @@
+//! Why a change was refused.
+
+use tokenkeep::{Change, Commit, CommitError, Revision, StoreError, Token, TokenId, UniqueField};
+use tokio_postgres::Row;
+
+use crate::connection::{Connection, Connections};
+use crate::error::Fault;
+use crate::statement::{Statement, marker_digest};
+use crate::tokens;
+
+/// Finds out why the change at `place` was refused, as it looks behind the changes before it;
+/// `None` when nothing stands in its way any more. Nothing is changed.
+pub(crate) async fn explain(
+    connections: &Connections,
+    commit: &Commit,
+    steps: &[Statement<'_>],
+    place: usize,
+) -> Result<Option<CommitError>, StoreError> {
+    let Some(change) = commit.changes.get(place) else {
+        return Ok(None);
+    };
+    let question = in_the_way(change);
+    let before: Vec<_> = steps.iter().take(place).collect();
+    let rows = if before.is_empty() {
+        connections.query(&question.sql, &question.values).await?
+    } else {
+        let mut connection = connections.get().await?;
+        let asked = ask_behind(&mut connection, &before, &question).await;
+        connection.roll_back().await;
+        match asked {
+            Ok(Some(rows)) => rows,
+            Ok(None) => return Ok(None),
+            Err(fault) if fault.may_be_repeated() => return Ok(None),
+            Err(fault) => return Err(fault.into()),
+        }
+    };
+    let there = rows.iter().map(tokens::read).collect::<Result<Vec<_>, Fault>>()?;
+    Ok(reason(change, place, there))
+}
+
+/// Asks in a transaction in which the steps before have been done; `None` when they cannot be done
+/// any more.
+async fn ask_behind(
+    connection: &mut Connection,
+    before: &[&Statement<'_>],
+    question: &Statement<'_>,
+) -> Result<Option<Vec<Row>>, Fault> {
+    for (step, result) in before.iter().zip(connection.begin(before).await?) {
+        if !step.wants.are(result?) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(connection.query(&question.sql, &question.values).await?))
+}
+
+/// Asks for the token itself, and for those that have its unique values.
+fn in_the_way(change: &Change) -> Statement<'_> {
+    let mut question = Statement::default();
+    question.push(concat!("SELECT ", tokens::columns!(), " FROM tokenkeep_token WHERE id = "));
+    question.bind(*change.token_id().as_bytes());
+    if let Change::Insert(token) | Change::Replace { token, .. } = change {
+        question.push(" OR identifier = ");
+        question.bind(token.identifier.as_str());
+        question.push(" OR managed_digest = ");
+        question.bind(marker_digest(token.managed.as_ref()));
+        question.push(" OR key_digest = ");
+        question.bind(token.key_digest.as_bytes().as_slice());
+    }
+    question
+}
+
+fn reason(change: &Change, place: usize, there: Vec<Token>) -> Option<CommitError> {
+    let taken = |token: &Token, look_at: &dyn Fn(UniqueField) -> bool| {
+        let fields = UniqueField::ALL.into_iter().filter(|field| look_at(*field));
+        let mut taken =
+            fields.filter(|field| there.iter().any(|other| stands_for(*field, token, other)));
+        taken.next().map(|field| CommitError::Taken { change: place, field })
+    };
+    match change {
+        Change::Insert(token) => taken(token, &|_| true),
+        Change::Replace { expected, fields, token } => {
+            let taken = taken(token, &|field| field.is_among(*fields));
+            stale(token.id, *expected, place, there).or(taken)
+        }
+        Change::Delete { id, expected } | Change::Expect { id, expected } => {
+            stale(*id, *expected, place, there)
+        }
+    }
+}
+
+fn stale(id: TokenId, expected: Revision, change: usize, there: Vec<Token>) -> Option<CommitError> {
+    let current = there.into_iter().find(|token| token.id == id);
+    let is_stale = current.as_ref().is_none_or(|token| token.revision != expected);
+    is_stale.then(|| CommitError::Stale { change, current: current.map(Into::into) })
+}
+
+/// Whether `other` has the value that `token` wants for itself.
+fn stands_for(field: UniqueField, token: &Token, other: &Token) -> bool {
+    match field {
+        UniqueField::Id => token.id == other.id,
+        // Only of a token that is there already can the values be its own.
+        _ if token.id == other.id => false,
+        UniqueField::Identifier => token.identifier == other.identifier,
+        UniqueField::Managed => token.managed.is_some() && token.managed == other.managed,
+        UniqueField::Key => token.key_digest == other.key_digest,
+    }
+}
