@@ -354,22 +354,6 @@ async fn a_store_that_fails_is_reported_and_changes_nothing() {
     }
 }
 
-#[pollster::test]
-async fn a_commit_whose_answer_is_lost_is_told_apart() {
-    let fixture = Fixture::read();
-    let memory = Arc::new(MemoryStore::new());
-    fixture.load(&*memory, &*memory).await;
-    let store = Arc::new(FailingStore::new(memory.clone()));
-    store.fail_next_commit(StoreErrorKind::OutcomeUnknown);
-    let service = TokenService::builder(store, memory.clone()).open().await.unwrap();
-    let change = TokenChange::new().description("x").expecting(Revision::FIRST);
-    let error = service.partial_update(&ALICE, "alice-app", change.clone()).await.unwrap_err();
-    assert!(error.is_outcome_unknown() && !error.is_retryable(), "{error:?}");
-    // It was done; what was done once is stale the second time.
-    let again = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
-    assert!(matches!(again, TokenError::Stale { current } if current.get() == 2), "{again:?}");
-}
-
 #[test]
 fn every_acknowledged_update_of_many_callers_is_in_the_end() {
     let fixture = Fixture::read();

@@ -36,13 +36,19 @@ pub struct FailingStore {
     inner: Arc<dyn TokenStore>,
     calls: Failures,
     commits: Failures,
+    answers: Failures,
 }
 
 impl FailingStore {
     /// A store that does what `inner` does, until it is told to fail.
     #[must_use]
     pub fn new(inner: Arc<dyn TokenStore>) -> Self {
-        Self { inner, calls: Failures::default(), commits: Failures::default() }
+        Self {
+            inner,
+            calls: Failures::default(),
+            commits: Failures::default(),
+            answers: Failures::default(),
+        }
     }
 
     /// Makes the next call of any kind fail, or the one after those that are to fail already. It
@@ -52,10 +58,16 @@ impl FailingStore {
     }
 
     /// Makes the next commit fail, or the one after those that are to fail already. It does not
-    /// reach the wrapped store, except one that fails as [`StoreErrorKind::OutcomeUnknown`]: that
-    /// is done, and its answer lost.
+    /// reach the wrapped store: one that fails as [`StoreErrorKind::OutcomeUnknown`] was lost on its
+    /// way.
     pub fn fail_next_commit(&self, kind: StoreErrorKind) {
         self.commits.add(kind);
+    }
+
+    /// Makes the next commit that does not fail be done and its answer be lost: it fails as
+    /// [`StoreErrorKind::OutcomeUnknown`].
+    pub fn lose_next_answer(&self) {
+        self.answers.add(StoreErrorKind::OutcomeUnknown);
     }
 }
 
@@ -128,12 +140,9 @@ impl TokenStore for FailingStore {
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         self.calls.check()?;
-        let failure = self.commits.check();
-        let is_lost = |error: &StoreError| *error.kind() == StoreErrorKind::OutcomeUnknown;
-        if failure.as_ref().err().is_none_or(is_lost) {
-            self.inner.commit(commit).await?;
-        }
-        Ok(failure?)
+        self.commits.check()?;
+        self.inner.commit(commit).await?;
+        Ok(self.answers.check()?)
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {

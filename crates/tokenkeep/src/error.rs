@@ -98,7 +98,9 @@ impl TokenError {
         }
     }
 
-    /// Whether the operation may have been done all the same: read the token to find out.
+    /// Whether the operation may have been done all the same, or may still be: its answer was lost,
+    /// and the audit trail does not tell yet. Read the token to find out; an operation that expects
+    /// a revision can be repeated, since it cannot be done twice.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, Self::Store(error) if *error.kind() == StoreErrorKind::OutcomeUnknown)

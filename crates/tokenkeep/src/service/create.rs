@@ -90,7 +90,7 @@ impl TokenService {
 
         for _ in 0..MAX_ATTEMPTS {
             let (commit, token, key) = self.creating(&new, &session)?;
-            match self.parts.store.commit(commit).await {
+            match self.commit(commit).await {
                 Ok(()) => return Ok(Created { view: session.view(token, owner), key }),
                 // Somebody has this id or key: the randomness is poor, or not random at all.
                 Err(CommitError::Taken { field: UniqueField::Id | UniqueField::Key, .. }) => {}

@@ -1,6 +1,7 @@
 //! The operations, one file each.
 
 mod authenticate;
+mod commit;
 mod consume;
 mod create;
 mod delete;
@@ -34,16 +35,14 @@ pub use used_by::UsedBy;
 
 use crate::clock::{Clock, SystemClock};
 use crate::directory::UserDirectory;
-use crate::error::TokenError;
 use crate::event::EventMaker;
-use crate::expected::Expected;
 use crate::identifier::Identifier;
 use crate::key::KeyScheme;
 use crate::managed::Marker;
 use crate::policy::{Conflicts, Policy};
 use crate::random::{Random, SystemRandom};
 use crate::service::last_used::PendingTouches;
-use crate::store::{Commit, CommitError, Lookup, StoreError, TokenStore};
+use crate::store::{Lookup, StoreError, TokenStore};
 use crate::token::TokenId;
 
 /// Keeps tokens: every operation, with its checks and its event.
@@ -159,24 +158,6 @@ impl TokenService {
             conflicts.marker_taken = self.belongs_to_other(Lookup::Marker(marker), to).await?;
         }
         Ok(conflicts)
-    }
-
-    /// Commits what was decided on a token; `false` when somebody else changed it in between and the
-    /// operation may be tried again.
-    async fn commit_or_lose(
-        &self,
-        commit: Commit,
-        expected: &Expected,
-    ) -> Result<bool, TokenError> {
-        match self.parts.store.commit(commit).await {
-            Ok(()) => Ok(true),
-            Err(CommitError::Stale { .. }) if expected.is_anything() => Ok(false),
-            Err(CommitError::Stale { current: None, .. }) => Err(TokenError::NotFound),
-            Err(CommitError::Stale { current: Some(current), .. }) => {
-                Err(TokenError::Stale { current: current.revision })
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn belongs_to_other(

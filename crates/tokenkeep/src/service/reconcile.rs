@@ -108,7 +108,7 @@ impl TokenService {
 
     /// `false` when somebody else was faster, and all has to be planned anew.
     async fn commit_or_replan(&self, commit: Commit) -> Result<bool, TokenError> {
-        match self.parts.store.commit(commit).await {
+        match self.commit(commit).await {
             Ok(()) => Ok(true),
             Err(CommitError::Stale { .. } | CommitError::Taken { .. }) => Ok(false),
             Err(error) => Err(error.into()),

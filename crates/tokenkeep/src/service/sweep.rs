@@ -110,7 +110,7 @@ impl TokenService {
             let commit = self.sweeping(session, &tokens)?;
             let rotated = commit.changes.iter().filter(|c| matches!(c, Change::Replace { .. }));
             let rotated = rotated.count() as u64;
-            match self.parts.store.commit(commit).await {
+            match self.commit(commit).await {
                 Ok(()) => {
                     report.rotated += rotated;
                     report.deleted += tokens.len() as u64 - rotated;

@@ -34,7 +34,8 @@ pub enum StoreErrorKind {
     /// The store cannot be reached or does not accept this call. Try again later; where the store
     /// says so, only after it has been opened anew.
     Unavailable,
-    /// A commit may or may not have been done: read the token's revision to find out.
+    /// A commit may or may not have been done, or may still be on its way: read the token's events
+    /// to find out, as a service does before it passes this on.
     OutcomeUnknown,
     /// What is stored cannot be what was written. An operator has to look at it.
     Corrupt {

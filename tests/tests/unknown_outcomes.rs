@@ -1,0 +1,108 @@
+//! Commits of which the store cannot tell whether they were done: the audit trail may.
+
+use std::sync::Arc;
+
+use tokenkeep::{
+    Caller, EventKind, EventQuery, Expected, Revision, StoreErrorKind, Timestamp, TokenChange,
+    TokenError, TokenService, TokenStore, UserId,
+};
+use tokenkeep_memory::{FailingStore, MemoryStore};
+use tokenkeep_tests::fixture::{Fixture, key_scheme};
+use tokenkeep_tests::meddling::MeddledStore;
+use tokenkeep_tests::vectors::all_tokens;
+
+const ALICE: Caller = Caller::User(UserId::new(2));
+
+/// A service on a loaded store whose commits can be lost and pruned, and whose rows others change.
+async fn shaky() -> (Arc<MemoryStore>, Arc<FailingStore>, Arc<MeddledStore>, TokenService) {
+    let fixture = Fixture::read();
+    let memory = Arc::new(MemoryStore::new());
+    fixture.load(&*memory, &*memory).await;
+    let failing = Arc::new(FailingStore::new(memory.clone()));
+    let meddled = Arc::new(MeddledStore::new(failing.clone()));
+    let service = TokenService::builder(meddled.clone(), memory.clone()).open().await.unwrap();
+    (memory, failing, meddled, service)
+}
+
+/// Has the system change "alice-app" behind the back of a service.
+async fn describe(store: Arc<MemoryStore>, description: &str) {
+    let other = TokenService::builder(store.clone(), store).open().await.unwrap();
+    let change = TokenChange::new().description(description);
+    other.partial_update(&Caller::System, "alice-app", change).await.unwrap();
+}
+
+#[pollster::test]
+async fn a_commit_whose_answer_was_lost_is_found_in_the_trail() {
+    let (memory, failing, _, service) = shaky().await;
+    let change = TokenChange::new().description("x").expecting(Revision::FIRST);
+    failing.lose_next_answer();
+    let updated = service.partial_update(&ALICE, "alice-app", change).await.unwrap();
+    assert_eq!(updated.view.revision().get(), 2);
+    failing.lose_next_answer();
+    let created = service.create(&ALICE, TokenChange::new().identifier("new")).await.unwrap();
+    let bearer = format!("Bearer {}", created.key.expose());
+    assert!(service.authenticate(Some(bearer.as_bytes())).await.is_ok());
+    failing.lose_next_answer();
+    service.delete(&ALICE, "new", Expected::Anything).await.unwrap();
+    let events = memory.events(&EventQuery::default()).await.unwrap();
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Updated, EventKind::Created, EventKind::Deleted]);
+}
+
+#[pollster::test]
+async fn a_commit_that_may_still_arrive_is_told_apart() {
+    let (memory, failing, _, service) = shaky().await;
+    let before = all_tokens(&*memory).await;
+    let change = TokenChange::new().description("x").expecting(Revision::FIRST);
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
+    assert!(error.is_outcome_unknown() && !error.is_retryable(), "{error:?}");
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let created = service.create(&ALICE, TokenChange::new().identifier("new")).await;
+    assert!(created.unwrap_err().is_outcome_unknown());
+    assert_eq!(all_tokens(&*memory).await, before);
+}
+
+#[pollster::test]
+async fn a_lost_commit_that_another_has_overtaken_was_not_done() {
+    let (memory, failing, meddled, service) = shaky().await;
+    let before = memory.clone();
+    meddled.before_next_commit(move || describe(before, "theirs"));
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let change = TokenChange::new().description("mine").expecting(Revision::FIRST);
+    let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
+    assert!(matches!(error, TokenError::Stale { current } if current.get() == 2), "{error:?}");
+
+    // What expects nothing is tried again.
+    let before = memory.clone();
+    meddled.before_next_commit(move || describe(before, "theirs again"));
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let change = TokenChange::new().description("mine");
+    let updated = service.partial_update(&ALICE, "alice-app", change).await.unwrap();
+    assert_eq!(updated.view.revision().get(), 4);
+
+    // A key is not shown because somebody else has seen it.
+    let before = memory.clone();
+    meddled.before_next_commit(move || async move {
+        let other = TokenService::builder(before.clone(), before);
+        let other = other.keys(key_scheme()).open().await.unwrap();
+        other.view_key(&Caller::System, "alice-app").await.unwrap();
+    });
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let deleted = service.delete(&ALICE, "alice-app", Expected::Anything).await;
+    assert!(deleted.unwrap_err().is_outcome_unknown(), "the view took nothing away");
+}
+
+#[pollster::test]
+async fn nothing_is_concluded_from_events_that_were_pruned() {
+    let (memory, failing, meddled, service) = shaky().await;
+    let before = memory.clone();
+    meddled.before_next_commit(move || async move {
+        describe(before.clone(), "theirs").await;
+        before.prune_events(Timestamp::MAX).await.unwrap();
+    });
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let change = TokenChange::new().description("mine");
+    let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+}
