@@ -37,4 +37,6 @@ mod sample;
 mod suite;
 
 pub use harness::{BoxFuture, Case, Harness, UserHarness};
+#[doc(hidden)]
+pub use suite::__always;
 pub use suite::{STORE_CASES, USER_STORE_CASES, check_store, run_store_case, run_user_store_case};

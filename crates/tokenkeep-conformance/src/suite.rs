@@ -94,11 +94,45 @@ macro_rules! __user_store_cases {
 
 /// Makes a test of every case for stores. The expression makes a new [`Harness`] for each.
 ///
-/// See the [crate's page](crate) for an example.
+/// Where a backend is not on every machine, a function stands before it, which is told the name of
+/// each test when that begins; when it answers false, the test does no more. It is for the function
+/// to say so aloud: a test that was not run looks like one that passed.
+///
+/// ```
+/// use std::sync::Arc;
+/// use async_trait::async_trait;
+/// use tokenkeep::TokenStore;
+/// use tokenkeep_conformance::Harness;
+/// use tokenkeep_memory::MemoryStore;
+///
+/// #[derive(Default)]
+/// struct Memory(Arc<MemoryStore>);
+///
+/// #[async_trait]
+/// impl Harness for Memory {
+///     async fn open(&self) -> Arc<dyn TokenStore> {
+///         self.0.clone()
+///     }
+/// }
+///
+/// fn available(test: &str) -> bool {
+///     eprintln!("not run: {test}");
+///     false
+/// }
+///
+/// mod conformance {
+///     tokenkeep_conformance::store_tests!(if super::available, super::Memory::default());
+/// }
+/// ```
+///
+/// See the [crate's page](crate) for an example without.
 #[macro_export]
 macro_rules! store_tests {
+    (if $available:path, $harness:expr) => {
+        $crate::__store_cases! { [$crate::__tests] run_store_case, $harness, $available }
+    };
     ($harness:expr) => {
-        $crate::__store_cases! { [$crate::__tests] run_store_case, $harness }
+        $crate::__store_cases! { [$crate::__tests] run_store_case, $harness, $crate::__always }
     };
 }
 
@@ -125,10 +159,19 @@ macro_rules! store_tests {
 ///     tokenkeep_conformance::user_store_tests!(super::Memory::default());
 /// }
 /// ```
+///
+/// As in [`store_tests!`], a function may stand before the expression.
 #[macro_export]
 macro_rules! user_store_tests {
+    (if $available:path, $harness:expr) => {
+        $crate::__user_store_cases! {
+            [$crate::__tests] run_user_store_case, $harness, $available
+        }
+    };
     ($harness:expr) => {
-        $crate::__user_store_cases! { [$crate::__tests] run_user_store_case, $harness }
+        $crate::__user_store_cases! {
+            [$crate::__tests] run_user_store_case, $harness, $crate::__always
+        }
     };
 }
 
@@ -136,14 +179,26 @@ macro_rules! user_store_tests {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
-    (($run:ident, $harness:expr) $($module:ident :: $name:ident [$($clause:literal),*],)*) => {
+    (
+        ($run:ident, $harness:expr, $available:path)
+        $($module:ident :: $name:ident [$($clause:literal),*],)*
+    ) => {
         $(
             #[test]
             fn $name() {
-                $crate::$run(stringify!($name), &$harness);
+                if $available(concat!(module_path!(), "::", stringify!($name))) {
+                    $crate::$run(stringify!($name), &$harness);
+                }
             }
         )*
     };
+}
+
+/// For a backend that is on every machine.
+#[doc(hidden)]
+#[must_use]
+pub fn __always(_test: &str) -> bool {
+    true
 }
 
 /// Makes a table of a list of cases.
