@@ -9,9 +9,10 @@ use tokenkeep_tests::serve::{Serve, output};
 #[test]
 fn what_cannot_be_understood_is_said_in_one_line() {
     for (arguments, said) in [
-        (&["--db", "postgres://localhost/tokens"][..], "use sqlite:PATH or memory:"),
-        (&["--db", "tokens.db"], "use sqlite:PATH or memory:"),
-        (&["--db", "sqlite:"], "use sqlite:PATH or memory:"),
+        (&["--db", "tokens.db"][..], "use sqlite:PATH, postgres://USER@HOST/NAME or memory:"),
+        (&["--db", "sqlite:"], "use sqlite:PATH, postgres://USER@HOST/NAME or memory:"),
+        (&["--db", "postgres://localhost:1/tokens"], "PostgreSQL needs --sealing-key-file"),
+        (&["--db", "postgres://localhost:1/tokens", "--no-view-key"], "refused"),
         (&["--clock", "yesterday"], "yesterday"),
         (&["--default-duration", "soon"], "soon"),
         (&["--sweep-interval", "seconds=0"], "longer than nothing"),

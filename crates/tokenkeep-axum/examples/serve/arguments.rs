@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ Serves authentik's token API under /api/v3/core/tokens/, and its OpenAPI documen
 Usage: serve [OPTIONS]
 
   --listen ADDR            where to listen; port 0 picks one [127.0.0.1:8080]
-  --db DB                  sqlite:PATH or memory: [sqlite:tokens.db]
+  --db DB                  sqlite:PATH, postgres://USER@HOST/NAME or memory:; TOKENKEEP_DB without it,
+                           where a password is not shown to others on the machine [sqlite:tokens.db]
   --seed FILE              load users, groups and tokens into an empty store, from JSON in the format
                            of tests/vectors/fixture.json
   --clock TIME             a clock that stands still, as 2024-09-27T14:26:18Z
@@ -41,7 +43,8 @@ be readable by its owner only:
   (umask 077; echo \"1 $(openssl rand -hex 32)\" > peppers)
 
 Beside a new SQLite file PATH, unless told otherwise, serve makes PATH.key with a sealing key. Keep it
-with the database, and apart from its backups: without it no key can be viewed.
+with the database, and apart from its backups: without it no key can be viewed. PostgreSQL is for
+several instances, which need the same keys: give each the same --sealing-key-file, or --no-view-key.
 ";
 
 /// What was asked for.
@@ -61,10 +64,22 @@ pub(crate) struct Arguments {
 }
 
 /// Where tokens are kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Db {
     Sqlite(PathBuf),
+    Postgres(String),
     Memory,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            // The URL may hold a password.
+            Self::Postgres(_) => f.write_str("Postgres(…)"),
+            Self::Memory => f.write_str("Memory"),
+        }
+    }
 }
 
 /// How keys are made viewable.
@@ -87,6 +102,9 @@ impl Arguments {
     fn parse(mut parser: lexopt::Parser) -> Result<Option<Self>> {
         let mut arguments = Self::default();
         let mut log = std::env::var("RUST_LOG").ok();
+        if let Ok(url) = std::env::var("TOKENKEEP_DB") {
+            arguments.db = db(&url)?;
+        }
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("listen") => arguments.listen = parser.value()?.string()?,
@@ -141,7 +159,9 @@ fn db(url: &str) -> Result<Db> {
     match url.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => Ok(Db::Sqlite(path.into())),
         Some(("memory", "")) => Ok(Db::Memory),
-        _ => Err(format!("--db {url}: use sqlite:PATH or memory:").into()),
+        Some(("postgres" | "postgresql", _)) => Ok(Db::Postgres(url.into())),
+        // Not what was given: it may hold a password.
+        _ => Err("--db: use sqlite:PATH, postgres://USER@HOST/NAME or memory:".into()),
     }
 }
 

@@ -33,6 +33,10 @@ fn sealing_keys(arguments: &Arguments) -> Result<Option<(Secret, Vec<Secret>)>> 
         (Sealing::File(path), _) => must_be_there(path).map(Some),
         (Sealing::Default, Db::Memory) => Ok(Some((secret_file::fresh()?, Vec::new()))),
         (Sealing::Default, Db::Sqlite(database)) => beside(database).map(Some),
+        (Sealing::Default, Db::Postgres(_)) => Err(
+            "PostgreSQL needs --sealing-key-file, the same for every instance, or --no-view-key"
+                .into(),
+        ),
     }
 }
 

@@ -67,7 +67,7 @@ async fn run() -> Result<()> {
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
-    let opened = store::open(&arguments)?;
+    let opened = store::open(&arguments).await?;
     let tokens = service(&arguments, &opened).await?;
     // Heard from now on: who reads the first line may say stop at once.
     let stop = stop()?;

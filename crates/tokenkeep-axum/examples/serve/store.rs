@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokenkeep::{EventQuery, KeyScheme, StoreError, TokenQuery, TokenStore, UserStore, Window};
 use tokenkeep_memory::MemoryStore;
+use tokenkeep_postgres::PostgresStore;
 use tokenkeep_sqlite::SqliteStore;
 
 use crate::arguments::{Arguments, Db};
@@ -18,11 +19,12 @@ pub(crate) struct Opened {
 }
 
 /// Opens the store, or makes it, after its keys.
-pub(crate) fn open(arguments: &Arguments) -> Result<Opened> {
+pub(crate) async fn open(arguments: &Arguments) -> Result<Opened> {
     let keys = keys::scheme(arguments)?;
     Ok(match &arguments.db {
         Db::Memory => opened(MemoryStore::new(), keys),
         Db::Sqlite(path) => opened(SqliteStore::open(path)?, keys),
+        Db::Postgres(url) => opened(PostgresStore::connect(url).await?, keys),
     })
 }
 
