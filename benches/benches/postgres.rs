@@ -14,6 +14,7 @@ use tokenkeep_benches::load::{TOKENS, USERS, fill, identifier, key, pick, user};
 use tokenkeep_postgres::{PostgresOptions, PostgresStore};
 use tokenkeep_test_server::Server;
 use tokio::runtime::Runtime;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 use uuid::Uuid;
 
@@ -49,10 +50,9 @@ const ROUNDS: u64 = 7;
 const TURN: Duration = Duration::from_secs(1);
 
 /// Measures callers at the same time, in turns with the floor.
-fn measure(runtime: &Runtime, url: &str, work: Work, callers: u64) {
-    let connections = usize::try_from(callers).unwrap();
+fn measure(runtime: &Runtime, url: &str, work: Work, callers: usize) {
     let service = runtime.block_on(async {
-        let options = PostgresOptions::new().max_connections(connections);
+        let options = PostgresOptions::new().max_connections(callers);
         let store = Arc::new(options.connect(url).await.unwrap());
         TokenService::builder(store.clone(), store).open().await.unwrap()
     });
@@ -60,13 +60,19 @@ fn measure(runtime: &Runtime, url: &str, work: Work, callers: u64) {
         (0..callers).map(|_| Arc::new(runtime.block_on(Floor::connect(url)))).collect();
     let mut rates = Vec::new();
     for round in 0..=ROUNDS {
-        let ours = rate(runtime, callers, round, |_, call| {
+        let ours = rate(runtime, callers, round, |_| {
             let service = service.clone();
-            async move { run(&service, work, call).await }
+            move |call| {
+                let service = service.clone();
+                async move { run(&service, work, call).await }
+            }
         });
-        let floor = rate(runtime, callers, round + 1_000, |caller, call| {
-            let floor = floors[usize::try_from(caller).unwrap()].clone();
-            async move { floor.run(work, call).await }
+        let floor = rate(runtime, callers, round + 1_000, |caller| {
+            let floor = floors[caller].clone();
+            move |call| {
+                let floor = floor.clone();
+                async move { floor.run(work, call).await }
+            }
         });
         // The first turn warms up.
         if round > 0 {
@@ -88,20 +94,19 @@ fn measure(runtime: &Runtime, url: &str, work: Work, callers: u64) {
 }
 
 /// How many calls a second all callers make in one turn.
-fn rate<F: Future<Output = ()> + Send + 'static>(
-    runtime: &Runtime,
-    callers: u64,
-    turn: u64,
-    call: impl Fn(u64, u64) -> F + Clone + Send + 'static,
-) -> f64 {
+fn rate<C, F>(runtime: &Runtime, callers: usize, turn: u64, caller: impl Fn(usize) -> C) -> f64
+where
+    C: Fn(u64) -> F + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
     let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
-        .map(|caller| {
-            let call = call.clone();
+        .map(|number| {
+            let (call, first) = (caller(number), turn * 1_000_000_000 + number as u64 * 1_000_000);
             runtime.spawn(async move {
                 let mut calls = 0;
                 while start.elapsed() < TURN {
-                    call(caller, turn * 1_000_000_000 + caller * 1_000_000 + calls).await;
+                    call(first + calls).await;
                     calls += 1;
                 }
                 calls
@@ -193,11 +198,10 @@ impl Floor {
         let now = 1_700_000_000_000_000 + call.cast_signed();
         let text = format!("changed by call {call}");
         let event = Uuid::from_u128(u128::from(call));
-        let done = self.client.execute(
-            &self.update,
-            &[&(revision + 1), &now, &text, &id, &revision, &event, &name, &caller],
-        );
-        done.await.unwrap() == 1
+        let next = revision + 1;
+        let values: [&(dyn ToSql + Sync); 8] =
+            [&next, &now, &text, &id, &revision, &event, &name, &caller];
+        self.client.execute(&self.update, &values).await.unwrap() == 1
     }
 }
 

@@ -1,12 +1,18 @@
 //! Every backend, as the tests open it.
 
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::thread;
 
 use tempfile::TempDir;
 use tokenkeep::{TokenStore, UserStore};
 use tokenkeep_memory::MemoryStore;
+use tokenkeep_postgres::{PostgresOptions, PostgresStore};
 use tokenkeep_sqlite::{Durability, SqliteOptions, SqliteStore};
+use tokenkeep_test_server::{Database, Server, available};
+use tokio::runtime::Runtime;
+use tokio_postgres::NoTls;
 
 use crate::fixture::Fixture;
 
@@ -16,35 +22,52 @@ pub struct Backend {
     pub name: &'static str,
     pub tokens: Arc<dyn TokenStore>,
     pub users: Arc<dyn UserStore>,
-    directory: Option<TempDir>,
+    place: Place,
+}
+
+/// Where the rows are.
+#[derive(Debug)]
+enum Place {
+    Process,
+    Directory(TempDir),
+    Database(Arc<Database>),
 }
 
 impl Backend {
     /// The same tokens as another process has them: through a handle of its own, where the backend
     /// can be shared.
     pub fn another_handle(&self) -> Arc<dyn TokenStore> {
-        match &self.directory {
-            Some(directory) => Arc::new(open_sqlite(&file_in(directory))),
-            None => self.tokens.clone(),
+        match &self.place {
+            Place::Process => self.tokens.clone(),
+            Place::Directory(directory) => Arc::new(open_sqlite(&file_in(directory))),
+            Place::Database(database) => Arc::new(open_postgres(database)),
         }
     }
 
     pub fn memory() -> Self {
-        Self::of("memory", Arc::new(MemoryStore::new()), None)
+        Self::of("memory", Arc::new(MemoryStore::new()), Place::Process)
     }
 
     pub fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = open_sqlite(&file_in(&directory));
-        Self::of("sqlite", Arc::new(store), Some(directory))
+        Self::of("sqlite", Arc::new(store), Place::Directory(directory))
     }
 
-    fn of<S: TokenStore + UserStore>(
-        name: &'static str,
-        store: Arc<S>,
-        directory: Option<TempDir>,
-    ) -> Self {
-        Self { name, tokens: store.clone(), users: store, directory }
+    /// A database of its own; `None` where there is no server, which is said with the test's name.
+    pub fn postgres() -> Option<Self> {
+        let database = database()?;
+        let store = open_postgres(&database);
+        Some(Self::of("postgres", Arc::new(store), Place::Database(database)))
+    }
+
+    /// One of each that there is.
+    pub fn all() -> Vec<Self> {
+        [Self::memory(), Self::sqlite()].into_iter().chain(Self::postgres()).collect()
+    }
+
+    fn of<S: TokenStore + UserStore>(name: &'static str, store: Arc<S>, place: Place) -> Self {
+        Self { name, tokens: store.clone(), users: store, place }
     }
 }
 
@@ -56,6 +79,22 @@ fn file_in(directory: &TempDir) -> PathBuf {
 /// Opens a file without waiting for the disk, which these tests do not test.
 fn open_sqlite(path: &Path) -> SqliteStore {
     SqliteOptions::new().durability(Durability::Normal).readers(1).open(path).unwrap()
+}
+
+/// The connections to PostgreSQL live here, whatever runtime a test uses or does not use.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+fn database() -> Option<Arc<Database>> {
+    // The harness names the thread of a test after it.
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("a test");
+    available(test).then(|| Arc::new(Server::shared().unwrap().database().unwrap()))
+}
+
+/// Connects without waiting for the disk, which these tests do not test.
+fn open_postgres(database: &Database) -> PostgresStore {
+    let url = database.url_with("options", "-c synchronous_commit=off");
+    RUNTIME.block_on(PostgresOptions::new().max_connections(8).connect(&url)).unwrap()
 }
 
 /// Makes any number of stores that hold the fixture.
@@ -97,6 +136,81 @@ impl Loaded for LoadedSqlite {
         let directory = tempfile::tempdir().unwrap();
         let path = file_in(&directory);
         std::fs::copy(self.directory.path().join("template.db"), &path).unwrap();
-        Backend::of("sqlite", Arc::new(open_sqlite(&path)), Some(directory))
+        Backend::of("sqlite", Arc::new(open_sqlite(&path)), Place::Directory(directory))
+    }
+}
+
+/// Keeps the state of one database, and brings it back to that each time: only the last of the
+/// backends that it makes can be used.
+#[derive(Debug)]
+pub struct KeptPostgres {
+    database: Arc<Database>,
+    store: Arc<PostgresStore>,
+    session: Session,
+}
+
+/// A connection that runs SQL, whoever waits for it.
+struct Session(tokio_postgres::Client);
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+impl KeptPostgres {
+    /// An empty store; `None` where there is no server, which is said with the test's name.
+    pub fn empty() -> Option<Self> {
+        Self::filled_by(|_| {})
+    }
+
+    /// A store with the fixture.
+    pub fn loaded(fixture: &Fixture) -> Option<Self> {
+        Self::filled_by(|store| pollster::block_on(fixture.load(store, store)))
+    }
+
+    fn filled_by(fill: impl FnOnce(&PostgresStore)) -> Option<Self> {
+        let database = database()?;
+        let store = Arc::new(open_postgres(&database));
+        fill(&store);
+        let (session, connection) =
+            RUNTIME.block_on(tokio_postgres::connect(&database.url(), NoTls)).unwrap();
+        RUNTIME.spawn(connection);
+        let kept = Self { database, store, session: Session(session) };
+        let mut keep = "CREATE SCHEMA kept; SET synchronous_commit = off;".to_owned();
+        for table in TABLES {
+            write!(keep, "CREATE TABLE kept.{table} AS TABLE {table};").unwrap();
+        }
+        kept.run(&keep);
+        Some(kept)
+    }
+
+    fn run(&self, sql: &str) {
+        pollster::block_on(self.session.0.batch_execute(sql)).unwrap();
+    }
+}
+
+/// Each behind those that it refers to.
+const TABLES: [&str; 6] = [
+    "tokenkeep_user",
+    "tokenkeep_group",
+    "tokenkeep_member",
+    "tokenkeep_permission",
+    "tokenkeep_token",
+    "tokenkeep_event",
+];
+
+impl Loaded for KeptPostgres {
+    fn fresh(&self) -> Backend {
+        let mut bring_back = "BEGIN;".to_owned();
+        for table in TABLES.iter().rev() {
+            write!(bring_back, "DELETE FROM {table};").unwrap();
+        }
+        for table in TABLES {
+            write!(bring_back, "INSERT INTO {table} TABLE kept.{table};").unwrap();
+        }
+        bring_back.push_str("COMMIT");
+        self.run(&bring_back);
+        Backend::of("postgres", self.store.clone(), Place::Database(self.database.clone()))
     }
 }

@@ -77,8 +77,12 @@ pub struct Scene {
 
 impl Scene {
     /// A scene on each backend.
-    pub async fn everywhere() -> [Self; 2] {
-        [Self::on(Backend::memory()).await, Self::on(Backend::sqlite()).await]
+    pub async fn everywhere() -> Vec<Self> {
+        let mut scenes = Vec::new();
+        for backend in Backend::all() {
+            scenes.push(Self::on(backend).await);
+        }
+        scenes
     }
 
     pub async fn on(backend: Backend) -> Self {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokenkeep::{Caller, Expected, KeyChange, TokenChange, TokenError, TokenList, TokenService};
 use tokenkeep_tests::access::{Asked, Door, Findings, Operation, Stage, acts};
-use tokenkeep_tests::backend::Backend;
+use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded};
 
 /// The service itself.
 struct ServiceDoor<'a>(&'a TokenService);
@@ -76,4 +76,11 @@ fn every_cell_of_the_access_table_holds_on_memory() {
 #[test]
 fn every_cell_of_the_access_table_holds_on_sqlite() {
     drive(Backend::sqlite);
+}
+
+#[test]
+fn every_cell_of_the_access_table_holds_on_postgres() {
+    if let Some(kept) = KeptPostgres::empty() {
+        drive(|| kept.fresh());
+    }
 }

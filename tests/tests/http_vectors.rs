@@ -5,7 +5,7 @@ use std::io::Write;
 
 use axum::Router;
 use serde_json::Value;
-use tokenkeep_tests::backend::{Backend, Loaded, LoadedMemory, LoadedSqlite};
+use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
 use tokenkeep_tests::fixture::Fixture;
 use tokenkeep_tests::http::{request_of, send};
 use tokenkeep_tests::vectors::{Answer, Case, all_tokens, cases};
@@ -20,6 +20,14 @@ async fn every_vector_holds_on_memory() {
 async fn every_vector_holds_on_sqlite() {
     let fixture = Fixture::read();
     run(&fixture, "sqlite", &LoadedSqlite::new(&fixture)).await;
+}
+
+#[pollster::test]
+async fn every_vector_holds_on_postgres() {
+    let fixture = Fixture::read();
+    if let Some(loaded) = KeptPostgres::loaded(&fixture) {
+        run(&fixture, "postgres", &loaded).await;
+    }
 }
 
 /// Sends each case to a fresh store, and prints how many held, family by family.

@@ -37,7 +37,7 @@ fn cast() -> Vec<Token> {
 }
 
 /// The scene with that cast, on each backend.
-async fn scenes() -> [Scene; 2] {
+async fn scenes() -> Vec<Scene> {
     let scenes = Scene::everywhere().await;
     for scene in &scenes {
         scene.insert(cast()).await;

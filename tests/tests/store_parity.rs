@@ -10,7 +10,7 @@ use tokenkeep::{
     Timestamp, Token, TokenField, TokenFields, TokenId, TokenKey, TokenQuery, Touch, UserId,
     Visibility, Window,
 };
-use tokenkeep_tests::backend::Backend;
+use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded};
 use tokenkeep_tests::model::{Model, Page, Refusal};
 use tokenkeep_tests::properties::cases_at_least;
 use tokenkeep_tests::vectors::all_tokens;
@@ -298,14 +298,15 @@ fn refusal(error: CommitError) -> Refusal {
     }
 }
 
-proptest! {
-    #![proptest_config(cases_at_least(256))]
-
-    #[test]
-    fn every_backend_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
+#[test]
+fn every_backend_does_what_the_model_does() {
+    let postgres = KeptPostgres::empty();
+    let steps = prop::collection::vec(step(), 1..40);
+    proptest!(cases_at_least(256), |(steps in steps)| {
         pollster::block_on(async {
             let mut model = Model::default();
-            let backends = [Backend::memory(), Backend::sqlite()];
+            let mut backends = vec![Backend::memory(), Backend::sqlite()];
+            backends.extend(postgres.as_ref().map(Loaded::fresh));
             for step in &steps {
                 take(step, &mut model, &backends).await;
             }
@@ -316,5 +317,5 @@ proptest! {
                 assert_eq!(rows, expected, "{}", backend.name);
             }
         });
-    }
+    });
 }

@@ -395,3 +395,10 @@ fn no_sweep_touches_a_live_or_renewed_token_on_memory() {
 fn no_sweep_touches_a_live_or_renewed_token_on_sqlite() {
     race_for_all(Backend::sqlite(), 10_000);
 }
+
+#[test]
+fn no_sweep_touches_a_live_or_renewed_token_on_postgres() {
+    if let Some(backend) = Backend::postgres() {
+        race_for_all(backend, 10_000);
+    }
+}

@@ -8,7 +8,7 @@ use tokenkeep::{
     TokenStore, UserId, UserStore,
 };
 use tokenkeep_memory::{FailingStore, MemoryStore};
-use tokenkeep_tests::backend::{Backend, Loaded, LoadedMemory, LoadedSqlite};
+use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
 use tokenkeep_tests::fixture::Fixture;
 use tokenkeep_tests::meddling::{MeddledStore, change};
 use tokenkeep_tests::vectors::all_tokens;
@@ -357,8 +357,11 @@ async fn a_store_that_fails_is_reported_and_changes_nothing() {
 #[test]
 fn every_acknowledged_update_of_many_callers_is_in_the_end() {
     let fixture = Fixture::read();
-    let loaded: [&dyn Loaded; 2] = [&LoadedMemory(&fixture), &LoadedSqlite::new(&fixture)];
-    for loaded in loaded {
+    let (memory, sqlite) = (LoadedMemory(&fixture), LoadedSqlite::new(&fixture));
+    let postgres = KeptPostgres::loaded(&fixture);
+    let mut everywhere: Vec<&dyn Loaded> = vec![&memory, &sqlite];
+    everywhere.extend(postgres.as_ref().map(|kept| kept as &dyn Loaded));
+    for loaded in everywhere {
         let backend = loaded.fresh();
         let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone());
         let service = pollster::block_on(builder.open()).unwrap();

@@ -17,13 +17,13 @@ pub(crate) async fn select(
     connections: &Connections,
     query: &EventQuery,
 ) -> Result<Vec<Event>, StoreError> {
-    let select = Statement::events(query);
+    let select = Statement::of_events(query);
     let rows = connections.query(&select.sql, &select.values).await?;
     Ok(rows.iter().map(read).collect::<Result<_, Fault>>()?)
 }
 
 impl Statement<'_> {
-    fn events(query: &EventQuery) -> Self {
+    pub(crate) fn of_events(query: &EventQuery) -> Self {
         let mut select = Self::default();
         select.push(
             "SELECT id, at, token, identifier, owner, revision, kind, changed, actor \

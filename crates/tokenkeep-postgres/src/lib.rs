@@ -65,6 +65,8 @@ mod events;
 mod explain;
 mod list;
 mod options;
+#[cfg(test)]
+mod plans;
 mod schema;
 mod statement;
 mod store;

@@ -44,7 +44,7 @@ async fn count(connections: &Connections, query: &TokenQuery) -> Result<u64, Sto
 
 impl<'a> Statement<'a> {
     /// One token more than asked for, to know whether there are more.
-    fn page(query: &'a TokenQuery, order: &TokenOrder) -> Self {
+    pub(crate) fn page(query: &'a TokenQuery, order: &TokenOrder) -> Self {
         let mut select = Self::default();
         select.push(concat!("SELECT ", tokens::columns!(), " FROM tokenkeep_token"));
         select.matching(query);

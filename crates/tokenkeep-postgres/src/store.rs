@@ -20,7 +20,7 @@ use crate::{commit, events, list, tokens, users};
 /// See the [crate's page](crate) for an example.
 #[derive(Debug)]
 pub struct PostgresStore {
-    connections: Connections,
+    pub(crate) connections: Connections,
 }
 
 impl PostgresStore {

@@ -30,10 +30,16 @@ pub(crate) async fn find(
     connections: &Connections,
     lookup: Lookup<'_>,
 ) -> Result<Option<Arc<Token>>, StoreError> {
-    let (sql, value) = match lookup {
+    let (sql, value) = finding(lookup);
+    let rows = connections.query(sql, &[value]).await?;
+    Ok(rows.first().map(read).transpose()?.map(Arc::new))
+}
+
+pub(crate) fn finding(lookup: Lookup<'_>) -> (&'static str, Value<'_>) {
+    match lookup {
         Lookup::Id(id) => (
             concat!("SELECT ", columns!(), " FROM tokenkeep_token WHERE id = $1"),
-            Value::from(*id.as_bytes()),
+            (*id.as_bytes()).into(),
         ),
         Lookup::Identifier(identifier) => (
             concat!("SELECT ", columns!(), " FROM tokenkeep_token WHERE identifier = $1"),
@@ -47,9 +53,7 @@ pub(crate) async fn find(
             concat!("SELECT ", columns!(), " FROM tokenkeep_token WHERE key_digest = $1"),
             digest.as_bytes().as_slice().into(),
         ),
-    };
-    let rows = connections.query(sql, &[value]).await?;
-    Ok(rows.first().map(read).transpose()?.map(Arc::new))
+    }
 }
 
 /// The peppers that digests name: one look-up in the index for each.
