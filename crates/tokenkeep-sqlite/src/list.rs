@@ -101,7 +101,7 @@ impl Condition {
         self.and_if("expiring AND expires < ?", filter.expired_before.map(|at| at.as_micros()));
         if let Some(prefix) = &filter.managed_prefix {
             self.and("managed >= ?", [prefix.clone().into()]);
-            self.and_if("managed < ?", behind_prefix(prefix));
+            self.and_if("managed < ?", filter.behind_managed_prefix());
         }
     }
 
@@ -133,7 +133,7 @@ impl Condition {
         }
         if let (Some(first), Some(value), true) =
             (order.keys().first(), cursor.values().first(), ways.len() > 1)
-            && !is_nullable(first.field)
+            && !first.field.is_nullable()
         {
             // Implied by each of the ways, and what an index can be entered by.
             let at = if first.descending { "<=" } else { ">=" };
@@ -158,27 +158,13 @@ impl Condition {
     }
 }
 
-/// The first text behind all those that start with `prefix`, in the order of their bytes; `None`
-/// when there is none.
-fn behind_prefix(prefix: &str) -> Option<String> {
-    let mut chars: Vec<char> = prefix.chars().collect();
-    while let Some(last) = chars.pop() {
-        // A range of characters steps over the surrogates, which are none.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            chars.push(next);
-            return Some(chars.into_iter().collect());
-        }
-    }
-    None
-}
-
 /// What lies behind a value in one column, nulls being last in either direction.
 fn behind_in(key: SortKey, value: &SortValue) -> String {
     let column = column(key.field);
     let beyond = if key.descending { "<" } else { ">" };
     match value {
         SortValue::Null => "FALSE".into(),
-        _ if is_nullable(key.field) => format!("({column} {beyond} ? OR {column} IS NULL)"),
+        _ if key.field.is_nullable() => format!("({column} {beyond} ? OR {column} IS NULL)"),
         _ => format!("{column} {beyond} ?"),
     }
 }
@@ -186,7 +172,7 @@ fn behind_in(key: SortKey, value: &SortValue) -> String {
 fn order_by(order: &TokenOrder) -> String {
     let keys = order.keys().iter().map(|SortKey { field, descending }| {
         // Where there are no nulls, naming them would keep an index from being used.
-        let direction = match (descending, is_nullable(*field)) {
+        let direction = match (descending, field.is_nullable()) {
             (false, false) => "ASC",
             (true, false) => "DESC",
             (false, true) => "ASC NULLS LAST",
@@ -195,10 +181,6 @@ fn order_by(order: &TokenOrder) -> String {
         format!("{} {direction}", column(*field))
     });
     keys.collect::<Vec<_>>().join(", ")
-}
-
-const fn is_nullable(field: SortField) -> bool {
-    matches!(field, SortField::Managed | SortField::Expires)
 }
 
 const fn column(field: SortField) -> &'static str {
@@ -226,24 +208,4 @@ fn bound(value: &SortValue) -> Value {
 /// A JSON list, for one parameter that stands for many values.
 fn list_of<T: Into<serde_json::Value>>(values: impl Iterator<Item = T>) -> Value {
     Value::Text(values.collect::<serde_json::Value>().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_ends_where_the_next_one_begins() {
-        for (prefix, behind) in [
-            ("a", Some("b")),
-            ("a/", Some("a0")),
-            ("ü", Some("ý")),
-            ("a\u{d7ff}", Some("a\u{e000}")),
-            ("a\u{10ffff}", Some("b")),
-            ("\u{10ffff}", None),
-            ("", None),
-        ] {
-            assert_eq!(behind_prefix(prefix).as_deref(), behind, "{prefix:?}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod commit;
 mod error;
+mod prefix;
 mod query;
 
 use std::fmt::Debug;

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::event::{Event, EventId};
+use crate::store::prefix::behind_prefix;
 use crate::timestamp::Timestamp;
 use crate::token::{Intent, Revision, Token, TokenId};
 use crate::user::UserId;
@@ -157,6 +158,12 @@ impl SortField {
     #[must_use]
     pub const fn is_unique(self) -> bool {
         matches!(self, Self::Id | Self::Identifier)
+    }
+
+    /// Whether a token may have no value, which comes last in either direction.
+    #[must_use]
+    pub const fn is_nullable(self) -> bool {
+        matches!(self, Self::Managed | Self::Expires)
     }
 
     /// The token's value.
@@ -374,6 +381,20 @@ impl Visibility {
 }
 
 impl Filter {
+    /// The first text behind all those that start with [`managed_prefix`](Self::managed_prefix), in
+    /// the order of their bytes, for stores that enter an index by it; `None` when there is none.
+    ///
+    /// ```
+    /// use tokenkeep::Filter;
+    ///
+    /// let filter = Filter { managed_prefix: Some("ci/".into()), ..Filter::default() };
+    /// assert_eq!(filter.behind_managed_prefix().as_deref(), Some("ci0"));
+    /// ```
+    #[must_use]
+    pub fn behind_managed_prefix(&self) -> Option<String> {
+        behind_prefix(self.managed_prefix.as_deref()?)
+    }
+
     fn accepts(&self, token: &Token) -> bool {
         fn equals<T: PartialEq>(wanted: Option<T>, is: impl Into<Option<T>>) -> bool {
             wanted.is_none_or(|wanted| is.into() == Some(wanted))
