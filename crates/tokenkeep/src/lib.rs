@@ -53,6 +53,7 @@ mod error;
 mod event;
 mod expected;
 mod fields;
+mod grant;
 mod identifier;
 mod input;
 mod key;
@@ -78,6 +79,7 @@ pub use error::TokenError;
 pub use event::{Event, EventId, EventKind};
 pub use expected::Expected;
 pub use fields::{TokenField, TokenFields};
+pub use grant::Grant;
 pub use identifier::{Identifier, InvalidIdentifier};
 pub use input::{
     BodyError, Field, FieldError, FieldErrors, KeyChange, MAX_BODY_BYTES, RequestField,
