@@ -47,6 +47,7 @@
 
 mod access;
 mod clock;
+mod copy;
 mod directory;
 mod duration;
 mod error;
@@ -73,6 +74,10 @@ pub mod guide;
 
 pub use access::{Caller, Permission, Permissions};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use copy::{
+    Copied, CopyError, CopyReport, RowId, check_tokens_target, check_users_target, copy_tokens,
+    copy_users,
+};
 pub use directory::{UserDirectory, UserStore, UserStoreError};
 pub use duration::{DurationError, MAX_DURATION, parse_duration};
 pub use error::TokenError;
