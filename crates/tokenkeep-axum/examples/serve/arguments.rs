@@ -8,6 +8,7 @@ use tokenkeep::{Policy, Timestamp};
 use tracing_subscriber::filter::Targets;
 
 use crate::Result;
+use crate::db::Db;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -58,13 +59,6 @@ pub(crate) struct Arguments {
     pub(crate) pepper_file: Option<PathBuf>,
     pub(crate) sweep_interval: Duration,
     pub(crate) log: Targets,
-}
-
-/// Where tokens are kept.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Db {
-    Sqlite(PathBuf),
-    Memory,
 }
 
 /// How keys are made viewable.
@@ -138,11 +132,7 @@ impl Default for Arguments {
 }
 
 fn db(url: &str) -> Result<Db> {
-    match url.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(Db::Sqlite(path.into())),
-        Some(("memory", "")) => Ok(Db::Memory),
-        _ => Err(format!("--db {url}: use sqlite:PATH or memory:").into()),
-    }
+    url.parse().map_err(|error| format!("--db {error}").into())
 }
 
 /// A span of time that is not empty.
