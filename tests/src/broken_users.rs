@@ -120,14 +120,14 @@ impl BrokenUsers {
 fn page<T, K: Ord>(
     rows: Vec<T>,
     key: impl Fn(&T) -> K,
-    after: Option<K>,
+    after: Option<&K>,
     limit: u32,
     bug: UserBug,
 ) -> Vec<T> {
-    let is_behind = |row: &T| after.as_ref().is_none_or(|after| key(row) > *after);
+    let is_behind = |row: &T| after.is_none_or(|after| key(row) > *after);
     let start = match bug {
         UserBug::IgnoresPlaces => 0,
-        UserBug::NeedsTheRowBefore => match &after {
+        UserBug::NeedsTheRowBefore => match after {
             None => 0,
             Some(after) => {
                 let place = rows.iter().position(|row| key(row) == *after);
@@ -309,7 +309,7 @@ impl UserStore for BrokenUsers {
                 user.groups = profile.groups.iter().map(|group| group.id).collect();
             }
         }
-        Ok(page(users, |user| user.id, after, limit, self.bug))
+        Ok(page(users, |user| user.id, after.as_ref(), limit, self.bug))
     }
 
     async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
@@ -317,7 +317,7 @@ impl UserStore for BrokenUsers {
         if self.bug == UserBug::ListsGroupsByName {
             groups.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        Ok(page(groups, |group| group.id, after, limit, self.bug))
+        Ok(page(groups, |group| group.id, after.as_ref(), limit, self.bug))
     }
 
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
@@ -329,6 +329,6 @@ impl UserStore for BrokenUsers {
             }
             _ => {}
         }
-        Ok(page(grants, |grant| *grant, after, limit, self.bug))
+        Ok(page(grants, |grant| *grant, after.as_ref(), limit, self.bug))
     }
 }

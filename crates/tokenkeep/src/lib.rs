@@ -31,6 +31,7 @@
 //!   `tokenkeep-sqlite` in one SQLite file.
 //! - [`UserDirectory`] is where users come from: the host's own table, or the one that comes with
 //!   each backend.
+//! - [`copy_tokens`] and [`copy_users`] move everything from one backend to another.
 //! - [`guide::testing`] shows how to test a service that embeds tokenkeep, and
 //!   [`guide::write_a_store`] how to write a backend.
 //!
