@@ -1,11 +1,12 @@
 //! What does not fit is refused, and stays as it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokenkeep::{
-    Change, Commit, CopyError, CopyReport, Grant, Group, GroupId, KeyDigest, Permission, Revision,
-    RowId, SealedKey, Timestamp, Token, TokenId, TokenKey, Touch, UserId, check_tokens_target,
-    check_users_target, copy_tokens, copy_users,
+    Change, Commit, CopyError, CopyReport, Event, Grant, Group, GroupId, Intent, KeyDigest,
+    Permission, Revision, RowId, SealedKey, Timestamp, Token, TokenId, TokenKey, Touch, User,
+    UserId, check_tokens_target, check_users_target, copy_tokens, copy_users,
 };
 use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::scene::{shifted, start, user};
@@ -15,90 +16,74 @@ use crate::world::{World, copy, copy_all, event, token};
 
 const SIZE: u32 = 1_200;
 
-/// The last token in the order of the ids, so that all others could have been written before it.
-fn last_token(world: &World) -> usize {
-    let last = world.tokens.iter().max_by_key(|token| token.id).unwrap().id;
-    world.tokens.iter().position(|token| token.id == last).unwrap()
-}
-
-/// A target that holds a few rows of the world, as changed, and none of the others.
-async fn target(change: impl FnOnce(&mut World)) -> (World, Backend) {
+/// A world, and a target of which each test fills in what the world does not have just so: all
+/// else is missing there, and would be written if nobody looked first.
+fn world() -> (World, World) {
     let world = World::of_size(SIZE);
-    let mut target = world.clone();
-    let last = last_token(&world);
-    target.tokens = vec![world.tokens[last].clone()];
-    target.events = vec![world.events.last().unwrap().clone()];
-    change(&mut target);
-    let backend = target.in_memory().await;
-    (world, backend)
+    // Users need their groups.
+    let target = World { groups: world.groups.clone(), ..World::default() };
+    (world, target)
 }
 
-/// Checks that neither the check nor the copy of what does not fit changes the target.
-async fn is_refused(change: impl FnOnce(&mut World), expected: impl Fn(&CopyError) -> bool) {
-    let (world, to) = target(change).await;
-    let from = world.in_memory().await;
+/// Checks that a target is refused for a row, and stays as it is.
+async fn is_refused(target: World, expected: impl Fn(&CopyError) -> bool) {
+    let (from, to) = (world().0.in_memory().await, target.in_memory().await);
     let (source, before) = (World::of(&from).await, World::of(&to).await);
-    let copies = async || {
-        copy_tokens(&*from.tokens, &*to.tokens, &mut |_| {}).await?;
-        copy_users(&*from.users, &*to.users, &mut |_| {}).await
+    let (checked, copied) = if target.tokens.is_empty() && target.events.is_empty() {
+        let checked = check_users_target(&*from.users, &*to.users).await;
+        (checked, copy_users(&*from.users, &*to.users, &mut |_| {}).await)
+    } else {
+        let checked = check_tokens_target(&*from.tokens, &*to.tokens).await;
+        (checked, copy_tokens(&*from.tokens, &*to.tokens, &mut |_| {}).await)
     };
-    let checks = async || {
-        check_tokens_target(&*from.tokens, &*to.tokens).await?;
-        check_users_target(&*from.users, &*to.users).await
-    };
-    let error = checks().await.unwrap_err();
-    assert!(expected(&error), "{error:?}");
-    if let CopyError::Foreign(row) | CopyError::Differs(row) = error {
-        let is_of_tokens = matches!(row, RowId::Token(_) | RowId::Event(_));
-        let error = if is_of_tokens {
-            copies().await.unwrap_err()
-        } else {
-            copy_users(&*from.users, &*to.users, &mut |_| {}).await.unwrap_err()
-        };
+    for error in [checked.unwrap_err(), copied.unwrap_err()] {
         assert!(expected(&error), "{error:?}");
     }
     assert_eq!(World::of(&to).await, before, "nothing was written");
     assert_eq!(World::of(&from).await, source);
 }
 
+async fn is_foreign(target: World, expected: RowId) {
+    is_refused(target, |error| matches!(error, CopyError::Foreign(row) if *row == expected)).await;
+}
+
+async fn is_different(target: World, expected: RowId) {
+    is_refused(target, |error| matches!(error, CopyError::Differs(row) if *row == expected)).await;
+}
+
 #[test]
 fn a_target_with_a_foreign_row_is_left_alone() {
     pollster::block_on(async {
-        let foreign = token(u32::MAX);
-        let id = foreign.id;
-        let is = move |error: &CopyError| matches!(error, CopyError::Foreign(RowId::Token(t)) if *t == id);
-        is_refused(|world| world.tokens.push(foreign), is).await;
-
-        // One that comes before others, too.
-        let foreign = token(SIZE + 1);
-        let id = foreign.id;
-        let is = move |error: &CopyError| matches!(error, CopyError::Foreign(RowId::Token(t)) if *t == id);
-        is_refused(|world| world.tokens.push(foreign), is).await;
-
-        let extra = |world: &World| event(u32::MAX / 3 * 3, &world.tokens[0]);
-        let is = |error: &CopyError| matches!(error, CopyError::Foreign(RowId::Event(_)));
-        is_refused(|world| world.events.push(extra(world)), is).await;
+        let (world, target) = world();
+        // The second comes behind all tokens of the source, the first before some.
+        for number in [SIZE + 1, u32::MAX] {
+            let foreign = token(number);
+            let id = RowId::Token(foreign.id);
+            is_foreign(World { tokens: vec![foreign], ..target.clone() }, id).await;
+        }
+        let extra = event(u32::MAX, &world.tokens[0]);
+        let id = RowId::Event(extra.id);
+        is_foreign(World { events: vec![extra], ..target.clone() }, id).await;
 
         let group = Group::new(GroupId::from_bytes([0xff; 16]), "others");
-        let is = |error: &CopyError| matches!(error, CopyError::Foreign(RowId::Group(_)));
-        is_refused(|world| world.groups.push(group), is).await;
+        let id = RowId::Group(group.id);
+        is_foreign(World { groups: vec![group], ..World::default() }, id).await;
 
-        let is = |error: &CopyError| matches!(error, CopyError::Foreign(RowId::User(id)) if id.get() == 9);
-        is_refused(|world| world.users.push(user(UserId::new(9), "mallory")), is).await;
+        let mallory = user(UserId::new(9), "mallory");
+        let id = RowId::User(mallory.id);
+        is_foreign(World { users: vec![mallory], ..World::default() }, id).await;
 
         let grant = Grant { user: UserId::new(3), on: None, permission: Permission::ViewTokenKey };
-        let is = move |error: &CopyError| matches!(error, CopyError::Foreign(RowId::Grant(g)) if *g == grant);
-        is_refused(|world| world.grants.push(grant), is).await;
+        let users = vec![world.users[2].clone()];
+        is_foreign(World { users, grants: vec![grant], ..target }, RowId::Grant(grant)).await;
     });
 }
 
 #[test]
 fn a_token_that_differs_in_any_field_is_refused() {
-    let last = token(1);
-    let other = token(2);
     let changes: [fn(&mut Token); 14] = [
         |token| token.identifier = "another".parse().unwrap(),
-        |token| token.intent = tokenkeep::Intent::Recovery,
+        |token| token.intent = Intent::Recovery,
         |token| token.owner = UserId::new(1),
         |token| token.description = "another".into(),
         |token| token.expires = None,
@@ -107,16 +92,19 @@ fn a_token_that_differs_in_any_field_is_refused() {
         |token| token.revision = Revision::new(9).unwrap(),
         |token| token.created = Timestamp::MIN,
         |token| token.updated = Timestamp::MAX,
-        |token| token.last_used = Some(shifted(start(), 7)),
+        |token| token.last_used = Some(Timestamp::MIN),
         |token| token.owner_may_view_key = !token.owner_may_view_key,
         |token| token.key_digest = KeyDigest::of(&TokenKey::from("another".to_owned())),
         |token| token.sealed_key = Some(SealedKey::from_bytes(b"another")),
     ];
-    assert_ne!(last, other);
     pollster::block_on(async {
         for change in changes {
-            let is = |error: &CopyError| matches!(error, CopyError::Differs(RowId::Token(_)));
-            is_refused(|world| change(&mut world.tokens[0]), is).await;
+            let (world, target) = world();
+            // The last, so that all others could have been written before it.
+            let mut last = world.tokens.into_iter().max_by_key(|token| token.id).unwrap();
+            change(&mut last);
+            let id = RowId::Token(last.id);
+            is_different(World { tokens: vec![last], ..target }, id).await;
         }
     });
 }
@@ -124,14 +112,22 @@ fn a_token_that_differs_in_any_field_is_refused() {
 #[test]
 fn another_row_that_differs_is_refused() {
     pollster::block_on(async {
-        let is = |error: &CopyError| matches!(error, CopyError::Differs(RowId::Event(_)));
-        is_refused(|world| world.events[0].revision = Revision::new(9).unwrap(), is).await;
-        let is = |error: &CopyError| matches!(error, CopyError::Differs(RowId::User(id)) if id.get() == 2);
-        is_refused(|world| world.users[1].groups.clear(), is).await;
-        let is = |error: &CopyError| matches!(error, CopyError::Differs(RowId::User(id)) if id.get() == 3);
-        is_refused(|world| world.users[2].is_active = false, is).await;
-        let is = |error: &CopyError| matches!(error, CopyError::Differs(RowId::Group(_)));
-        is_refused(|world| world.groups[0].is_superuser = true, is).await;
+        let (world, target) = world();
+        let last = world.events.last().unwrap().clone();
+        let id = RowId::Event(last.id);
+        let last = Event { revision: Revision::new(9).unwrap(), ..last };
+        is_different(World { events: vec![last], ..target.clone() }, id).await;
+
+        let last = world.users[2].clone();
+        let id = RowId::User(last.id);
+        let alone = User { groups: BTreeSet::new(), ..last.clone() };
+        is_different(World { users: vec![alone], ..target.clone() }, id).await;
+        let inactive = User { is_active: false, ..last };
+        is_different(World { users: vec![inactive], ..target.clone() }, id).await;
+
+        let group = Group { is_superuser: true, ..world.groups[0].clone() };
+        let id = RowId::Group(group.id);
+        is_different(World { groups: vec![group], ..target }, id).await;
     });
 }
 
@@ -177,7 +173,7 @@ fn changes(change: Change) -> Commit {
     Commit { changes: vec![change], events: Vec::new() }
 }
 
-fn events(event: tokenkeep::Event) -> Commit {
+fn events(event: Event) -> Commit {
     Commit { changes: Vec::new(), events: vec![event] }
 }
 
