@@ -44,6 +44,15 @@ impl Backend {
         }
     }
 
+    /// The name by which the examples open the same rows.
+    pub fn url(&self) -> String {
+        match &self.place {
+            Place::Process => "memory:".into(),
+            Place::Directory(directory) => format!("sqlite:{}", file_in(directory).display()),
+            Place::Database(database) => database.url(),
+        }
+    }
+
     pub fn memory() -> Self {
         Self::of("memory", Arc::new(MemoryStore::new()), Place::Process)
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokenkeep::{
-    Group, GroupId, Permission, Permissions, Profile, StoreError, TokenId, User, UserDirectory,
-    UserId, UserStore, UserStoreError,
+    Grant, Group, GroupId, Permission, Permissions, Profile, StoreError, TokenId, User,
+    UserDirectory, UserId, UserStore, UserStoreError,
 };
 use tokenkeep_memory::MemoryStore;
 
@@ -48,6 +48,20 @@ pub enum UserBug {
     AllowsCycles,
     /// Leaves the members of a group that is removed.
     LeavesMembers,
+    /// Lists users in the order of their names.
+    ListsByName,
+    /// Lists users with every group that counts for them.
+    ListsAncestors,
+    /// Lists from the first row on, whatever comes before.
+    IgnoresPlaces,
+    /// Goes on only behind rows that are there.
+    NeedsTheRowBefore,
+    /// Lists groups in the order of their names.
+    ListsGroupsByName,
+    /// Lists what is held on single tokens only.
+    ListsNoGlobalGrants,
+    /// Lists the permissions of one token in the order in which they are declared.
+    ListsGrantsAsDeclared,
     /// Starts empty each time it is opened.
     Forgets,
 }
@@ -100,6 +114,29 @@ impl BrokenUsers {
         }
         grants
     }
+}
+
+/// The part of all rows that a page shows.
+fn page<T, K: Ord>(
+    rows: Vec<T>,
+    key: impl Fn(&T) -> K,
+    after: Option<&K>,
+    limit: u32,
+    bug: UserBug,
+) -> Vec<T> {
+    let is_behind = |row: &T| after.is_none_or(|after| key(row) > *after);
+    let start = match bug {
+        UserBug::IgnoresPlaces => 0,
+        UserBug::NeedsTheRowBefore => match after {
+            None => 0,
+            Some(after) => {
+                let place = rows.iter().position(|row| key(row) == *after);
+                place.map_or(rows.len(), |place| place + 1)
+            }
+        },
+        _ => rows.iter().position(is_behind).unwrap_or(rows.len()),
+    };
+    rows.into_iter().skip(start).take(limit as usize).collect()
 }
 
 fn round(value: &mut Value) {
@@ -259,5 +296,39 @@ impl UserStore for BrokenUsers {
             }
         }
         self.inner.revoke(user, permission, on).await
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let mut users = self.inner.users(None, u32::MAX).await?;
+        if self.bug == UserBug::ListsByName {
+            users.sort_by(|a, b| a.username.cmp(&b.username));
+        }
+        for user in &mut users {
+            if self.bug == UserBug::ListsAncestors {
+                let profile = self.inner.profiles(&[user.id]).await?.remove(0);
+                user.groups = profile.groups.iter().map(|group| group.id).collect();
+            }
+        }
+        Ok(page(users, |user| user.id, after.as_ref(), limit, self.bug))
+    }
+
+    async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
+        let mut groups = self.inner.groups(None, u32::MAX).await?;
+        if self.bug == UserBug::ListsGroupsByName {
+            groups.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok(page(groups, |group| group.id, after.as_ref(), limit, self.bug))
+    }
+
+    async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
+        let mut grants = self.inner.grants(None, u32::MAX).await?;
+        match self.bug {
+            UserBug::ListsNoGlobalGrants => grants.retain(|grant| grant.on.is_some()),
+            UserBug::ListsGrantsAsDeclared => {
+                grants.sort_by_key(|grant| (grant.user, grant.on, grant.permission));
+            }
+            _ => {}
+        }
+        Ok(page(grants, |grant| *grant, after.as_ref(), limit, self.bug))
     }
 }

@@ -1,9 +1,11 @@
 //! What the tests share: the vectors' fixture, the vectors themselves, and the backends.
 
 pub mod access;
+pub mod arbitrary;
 pub mod backend;
 pub mod broken;
 pub mod broken_users;
+pub mod example;
 pub mod fixture;
 pub mod http;
 pub mod meddling;
@@ -14,6 +16,7 @@ pub mod scene;
 #[path = "../../crates/tokenkeep-axum/examples/serve/seed.rs"]
 mod seed;
 pub mod serve;
+pub mod unreliable;
 pub mod vectors;
 pub mod wire;
 

@@ -8,27 +8,12 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use crate::example;
 
-/// The built example. Cargo is asked where it is, and builds it if it is not there yet.
+/// The built example.
 pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        // As `cargo test --workspace` has built it.
-        build.args(["build", "--workspace", "--example", "serve", "--message-format=json"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        let output = build.stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "the example does not build");
-        let lines = String::from_utf8(output.stdout).unwrap();
-        let messages = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let mut of_serve = messages.filter(|message| message["target"]["name"] == "serve");
-        let message = of_serve.find(|message| message["executable"].is_string()).unwrap();
-        message["executable"].as_str().unwrap().into()
-    })
+    BINARY.get_or_init(|| example::binary("serve"))
 }
 
 /// A running server, killed when dropped.

@@ -125,7 +125,7 @@ impl UserHarness for BrokenDirectory {
 }
 
 /// Every bug of a directory with the case that is meant for it.
-const USER_BUGS: [(UserBug, &str); 17] = [
+const USER_BUGS: [(UserBug, &str); 27] = [
     (UserBug::CachesStates, "tells_who_is_active"),
     (UserBug::DropsDates, "returns_users_as_they_were_written"),
     (UserBug::RoundsNumbers, "returns_users_as_they_were_written"),
@@ -142,6 +142,16 @@ const USER_BUGS: [(UserBug, &str); 17] = [
     (UserBug::ForgetsMembers, "replaces_a_group_of_the_same_id"),
     (UserBug::AllowsCycles, "refuses_groups_that_cannot_be"),
     (UserBug::LeavesMembers, "removes_a_group_from_members_and_children"),
+    (UserBug::ListsByName, "lists_users_as_they_were_written"),
+    (UserBug::ListsAncestors, "lists_users_as_they_were_written"),
+    (UserBug::IgnoresPlaces, "lists_users_page_by_page"),
+    (UserBug::NeedsTheRowBefore, "lists_users_page_by_page"),
+    (UserBug::ListsGroupsByName, "lists_groups_page_by_page"),
+    (UserBug::IgnoresPlaces, "lists_groups_page_by_page"),
+    (UserBug::NeedsTheRowBefore, "lists_groups_page_by_page"),
+    (UserBug::ListsNoGlobalGrants, "lists_what_every_user_holds"),
+    (UserBug::ListsGrantsAsDeclared, "lists_what_every_user_holds"),
+    (UserBug::NeedsTheRowBefore, "lists_what_every_user_holds"),
     (UserBug::Forgets, "keeps_what_was_written"),
 ];
 

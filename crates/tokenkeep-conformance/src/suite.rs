@@ -87,6 +87,10 @@ macro_rules! __user_store_cases {
             users::replaces_a_group_of_the_same_id ["put-group.1"],
             users::refuses_groups_that_cannot_be ["put-group.3", "put-group.4"],
             users::removes_a_group_from_members_and_children ["remove-group.1"],
+            user_list::lists_users_as_they_were_written ["users.1", "users.2"],
+            user_list::lists_users_page_by_page ["users.1", "users.3"],
+            user_list::lists_groups_page_by_page ["groups.1", "groups.2"],
+            user_list::lists_what_every_user_holds ["grants.1", "grants.2"],
             users::keeps_what_was_written ["put-user.1", "put-group.1", "grant.1"],
         }
     };

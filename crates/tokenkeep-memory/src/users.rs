@@ -1,12 +1,13 @@
 //! Users, groups and permissions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Group, GroupId, Permission, Permissions, Profile, StoreError, TokenId, User, UserDirectory,
-    UserId, UserStore, UserStoreError,
+    Grant, Group, GroupId, Permission, Permissions, Profile, StoreError, TokenId, User,
+    UserDirectory, UserId, UserStore, UserStoreError,
 };
 
 use crate::store::{MemoryStore, read, write};
@@ -14,11 +15,11 @@ use crate::store::{MemoryStore, read, write};
 /// The directory's rows.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
-    users: HashMap<UserId, Arc<User>>,
+    users: BTreeMap<UserId, Arc<User>>,
     ids: HashMap<String, UserId>,
-    groups: HashMap<GroupId, Arc<Group>>,
+    groups: BTreeMap<GroupId, Arc<Group>>,
     /// What each user holds, globally under `None`.
-    grants: HashMap<UserId, BTreeMap<Option<TokenId>, Permissions>>,
+    grants: BTreeMap<UserId, BTreeMap<Option<TokenId>, Permissions>>,
 }
 
 impl Users {
@@ -88,6 +89,36 @@ impl Users {
         let held = |on| grants.and_then(|grants| grants.get(&on)).copied().unwrap_or_default();
         held(None).union(held(on))
     }
+
+    /// The grants from those of a user on.
+    fn grants_from(&self, user: Bound<UserId>) -> impl Iterator<Item = Grant> {
+        let places = self
+            .grants
+            .range((user, Bound::Unbounded))
+            .flat_map(|(user, places)| places.iter().map(|(on, held)| (*user, *on, *held)));
+        places.flat_map(|(user, on, held)| {
+            let held = by_name().into_iter().filter(move |permission| held.contains(*permission));
+            held.map(move |permission| Grant { user, on, permission })
+        })
+    }
+}
+
+/// Every permission, in the order of the names.
+fn by_name() -> [Permission; 6] {
+    let mut permissions = Permission::ALL;
+    permissions.sort_unstable_by_key(|permission| permission.as_str());
+    permissions
+}
+
+/// The rows behind one, or from the first on.
+fn behind<K: Ord + Copy, V: Clone>(
+    rows: &BTreeMap<K, Arc<V>>,
+    after: Option<K>,
+    limit: u32,
+) -> Vec<V> {
+    let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let rows = rows.range((start, Bound::Unbounded)).take(limit as usize);
+    rows.map(|(_, row)| V::clone(row)).collect()
 }
 
 #[async_trait]
@@ -183,5 +214,21 @@ impl UserStore for MemoryStore {
             *held = held.without(permission);
         }
         Ok(())
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        Ok(behind(&read(&self.users).users, after, limit))
+    }
+
+    async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
+        Ok(behind(&read(&self.users).groups, after, limit))
+    }
+
+    async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
+        let rows = read(&self.users);
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Included(after.user));
+        let grants = rows.grants_from(start);
+        let is_behind = |grant: &Grant| after.is_none_or(|after| *grant > after);
+        Ok(grants.filter(is_behind).take(limit as usize).collect())
     }
 }

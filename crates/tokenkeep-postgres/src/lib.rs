@@ -73,6 +73,7 @@ mod store;
 #[cfg(feature = "tls")]
 mod tls;
 mod tokens;
+mod user_list;
 mod users;
 mod value;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Group, GroupId, Lookup, Permission, Permissions,
+    Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission, Permissions,
     Profile, StoreError, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, User,
     UserDirectory, UserId, UserStore, UserStoreError,
 };
@@ -13,7 +13,7 @@ use tokenkeep::{
 use crate::connection::Connections;
 use crate::error::OpenError;
 use crate::options::PostgresOptions;
-use crate::{commit, events, list, tokens, users};
+use crate::{commit, events, list, tokens, user_list, users};
 
 /// Keeps tokens, events and users in a PostgreSQL database, which any number of instances may share.
 ///
@@ -143,5 +143,17 @@ impl UserStore for PostgresStore {
         on: Option<TokenId>,
     ) -> Result<(), UserStoreError> {
         Ok(self.run(|connections| users::revoke(connections, user, permission, on)).await?)
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.run(|connections| user_list::users(connections, after, limit)).await
+    }
+
+    async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
+        self.run(|connections| user_list::groups(connections, after, limit)).await
+    }
+
+    async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
+        self.run(|connections| user_list::grants(connections, after, limit)).await
     }
 }

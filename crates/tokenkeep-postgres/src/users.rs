@@ -29,25 +29,34 @@ pub(crate) async fn is_active(
     Ok(active.transpose()?)
 }
 
+/// The columns of a user, in the order in which [`read_user`] takes them.
+macro_rules! user_columns {
+    () => {
+        "u.id, u.uuid, u.username, u.name, u.email, u.avatar, u.is_active, u.user_type, u.path, \
+         u.attributes, u.last_login, u.date_joined, u.last_updated, u.password_change_date"
+    };
+}
+pub(crate) use user_columns;
+
+/// How many columns of a row are the user's.
+pub(crate) const USER_COLUMNS: usize = 14;
+
 /// Users with every group that counts for them, by one statement: a row for each pair of them. UNION
 /// keeps each group once, so that the walk ends whatever the parents are.
-const PROFILES: &str = "WITH RECURSIVE own (member, id) AS (\
+const PROFILES: &str = concat!(
+    "WITH RECURSIVE own (member, id) AS (\
        SELECT user_id, group_id FROM tokenkeep_member WHERE user_id = ANY ($1) \
        UNION \
        SELECT own.member, up.parent FROM tokenkeep_group up JOIN own ON up.id = own.id \
        WHERE up.parent IS NOT NULL\
-     ) \
-     SELECT u.id, u.uuid, u.username, u.name, u.email, u.avatar, u.is_active, u.user_type, \
-       u.path, u.attributes, u.last_login, u.date_joined, u.last_updated, \
-       u.password_change_date, \
-       g.id, g.name, g.is_superuser, g.parent, g.attributes, \
+     ) SELECT ",
+    user_columns!(),
+    ", g.id, g.name, g.is_superuser, g.parent, g.attributes, \
        EXISTS (SELECT 1 FROM tokenkeep_member m WHERE m.user_id = u.id AND m.group_id = g.id) \
      FROM tokenkeep_user u \
      LEFT JOIN own ON own.member = u.id LEFT JOIN tokenkeep_group g ON g.id = own.id \
-     WHERE u.id = ANY ($1)";
-
-/// How many columns of a row of [`PROFILES`] are the user's.
-const USER_COLUMNS: usize = 14;
+     WHERE u.id = ANY ($1)"
+);
 
 pub(crate) async fn profiles(
     connections: &Connections,
@@ -60,8 +69,9 @@ pub(crate) async fn profiles(
     for row in &rows {
         let user = read_user(row)?;
         let (user, own) = found.entry(user.id).or_insert((user, Vec::new()));
-        if let Some((group, is_direct)) = read_group(row)? {
-            if is_direct {
+        let mut columns = Columns::from(row, "tokenkeep_group", USER_COLUMNS);
+        if let Some(group) = read_group(&mut columns)? {
+            if columns.get("membership")? {
                 user.groups.insert(group.id);
             }
             own.push(Arc::clone(groups.entry(group.id).or_insert_with(|| Arc::new(group))));
@@ -71,7 +81,7 @@ pub(crate) async fn profiles(
     Ok(found.into_values().map(profile).collect())
 }
 
-fn read_user(row: &Row) -> Result<User, Fault> {
+pub(crate) fn read_user(row: &Row) -> Result<User, Fault> {
     let mut columns = Columns::of(row, "tokenkeep_user");
     Ok(User {
         id: UserId::new(columns.key("id")?),
@@ -92,20 +102,18 @@ fn read_user(row: &Row) -> Result<User, Fault> {
     })
 }
 
-/// A group, and whether the user is in it directly; `None` for a user who is in none.
-fn read_group(row: &Row) -> Result<Option<(Group, bool)>, Fault> {
-    let mut columns = Columns::from(row, "tokenkeep_group", USER_COLUMNS);
+/// A group from the next columns; `None` beside a user who is in none.
+pub(crate) fn read_group(columns: &mut Columns<'_>) -> Result<Option<Group>, Fault> {
     let Some(id) = columns.key_or_null::<Uuid>("id")? else {
         return Ok(None);
     };
-    let group = Group {
+    Ok(Some(Group {
         id: id.into(),
         name: columns.get("name")?,
         is_superuser: columns.get("is_superuser")?,
         parent: columns.get::<Option<Uuid>>("parent")?.map(Into::into),
         attributes: columns.attributes("attributes")?,
-    };
-    Ok(Some((group, columns.get("membership")?)))
+    }))
 }
 
 pub(crate) async fn permissions(
@@ -141,7 +149,7 @@ pub(crate) async fn granted_tokens(
 }
 
 /// Where a permission is held: a token's id, or nothing for all of them.
-fn scope(on: Option<&TokenId>) -> &[u8] {
+pub(crate) fn scope(on: Option<&TokenId>) -> &[u8] {
     on.map_or(&[], |token| token.as_bytes())
 }
 

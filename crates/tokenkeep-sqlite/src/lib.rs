@@ -70,6 +70,7 @@ mod schema;
 mod slot;
 mod store;
 mod tokens;
+mod user_list;
 mod users;
 mod writer;
 

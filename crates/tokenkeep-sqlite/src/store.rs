@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Group, GroupId, Lookup, Permission, Permissions,
+    Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission, Permissions,
     Profile, StoreError, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, User,
     UserDirectory, UserId, UserStore, UserStoreError,
 };
@@ -16,7 +16,7 @@ use crate::error::OpenError;
 use crate::open::SqliteOptions;
 use crate::reader::Readers;
 use crate::writer::{Effort, Writer};
-use crate::{commit, events, list, tokens, users};
+use crate::{commit, events, list, tokens, user_list, users};
 
 /// Keeps tokens, events and users in one SQLite file, which several processes may share.
 ///
@@ -169,5 +169,17 @@ impl UserStore for SqliteStore {
         self.writer
             .run(Effort::Short, move |connection| users::revoke(connection, user, permission, on))
             .await
+    }
+
+    async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.readers.read_at_once(|connection| user_list::users(connection, after, limit))
+    }
+
+    async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
+        self.readers.read(|connection| user_list::groups(connection, after, limit))
+    }
+
+    async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
+        self.readers.read(|connection| user_list::grants(connection, after, limit))
     }
 }

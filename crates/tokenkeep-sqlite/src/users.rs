@@ -14,6 +14,23 @@ use crate::columns::{Columns, RowName};
 use crate::error::Fault;
 use crate::writer::Undone;
 
+/// The columns of a user, in the order in which [`read_user`] takes them.
+macro_rules! user_columns {
+    () => {
+        "id, uuid, username, name, email, avatar, is_active, user_type, path, attributes, \
+         last_login, date_joined, last_updated, password_change_date"
+    };
+}
+pub(crate) use user_columns;
+
+/// The columns of a group, in the order in which [`read_group`] takes them.
+macro_rules! group_columns {
+    () => {
+        "id, name, is_superuser, parent, attributes"
+    };
+}
+pub(crate) use group_columns;
+
 type Written = Result<(), Undone<UserStoreError>>;
 
 pub(crate) fn is_active(connection: &Connection, user: UserId) -> Result<Option<bool>, Fault> {
@@ -25,31 +42,32 @@ pub(crate) fn is_active(connection: &Connection, user: UserId) -> Result<Option<
 
 /// A user with every group that counts for it.
 pub(crate) fn profile(connection: &Connection, id: UserId) -> Result<Option<Profile>, Fault> {
-    let mut select = connection.prepare_cached(
-        "SELECT id, uuid, username, name, email, avatar, is_active, user_type, path, attributes, \
-         last_login, date_joined, last_updated, password_change_date \
-         FROM user_account WHERE id = ?1",
-    )?;
+    let mut select = connection.prepare_cached(concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM user_account WHERE id = ?1"
+    ))?;
     let found = select.query_row([id.get()], |row| Ok(read_user(row))).optional()?;
     let Some(mut user) = found.transpose()? else {
         return Ok(None);
     };
     // UNION keeps each group once, so that the walk ends whatever the parents are.
-    let mut select = connection.prepare_cached(
+    let mut select = connection.prepare_cached(concat!(
         "WITH RECURSIVE own (id) AS (\
            SELECT user_group FROM group_member WHERE user = ?1 \
            UNION \
            SELECT parent FROM user_group JOIN own USING (id) WHERE parent IS NOT NULL\
-         ) \
-         SELECT id, name, is_superuser, parent, attributes, \
-           EXISTS (SELECT 1 FROM group_member WHERE user = ?1 AND user_group = id) \
-         FROM user_group JOIN own USING (id)",
-    )?;
+         ) SELECT ",
+        group_columns!(),
+        ", EXISTS (SELECT 1 FROM group_member WHERE user = ?1 AND user_group = id) \
+         FROM user_group JOIN own USING (id)"
+    ))?;
     let mut rows = select.query([id.get()])?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
-        let (group, is_direct) = read_group(row)?;
-        if is_direct {
+        let mut columns = Columns::of(row, "user_group");
+        let group = read_group(&mut columns)?;
+        if columns.boolean("membership")? {
             user.groups.insert(group.id);
         }
         groups.push(Arc::new(group));
@@ -57,7 +75,8 @@ pub(crate) fn profile(connection: &Connection, id: UserId) -> Result<Option<Prof
     Ok(Some(Profile { user: Arc::new(user), groups }))
 }
 
-fn read_user(row: &Row<'_>) -> Result<User, Fault> {
+/// A user from a row of `user_columns!()`, without its groups.
+pub(crate) fn read_user(row: &Row<'_>) -> Result<User, Fault> {
     let mut columns = Columns::of(row, "user_account");
     let id = UserId::new(columns.integer("id")?);
     columns.name(RowName::Number(id.get()));
@@ -80,12 +99,11 @@ fn read_user(row: &Row<'_>) -> Result<User, Fault> {
     })
 }
 
-/// A group, and whether the user is in it directly.
-fn read_group(row: &Row<'_>) -> Result<(Group, bool), Fault> {
-    let mut columns = Columns::of(row, "user_group");
+/// A group from the columns of `group_columns!()`.
+pub(crate) fn read_group(columns: &mut Columns<'_>) -> Result<Group, Fault> {
     let id = GroupId::from_bytes(columns.sixteen_bytes("id")?);
     columns.name(RowName::Uuid(*id.as_bytes()));
-    let group = Group {
+    Ok(Group {
         id,
         name: columns.text("name")?.into(),
         is_superuser: columns.boolean("is_superuser")?,
@@ -97,8 +115,7 @@ fn read_group(row: &Row<'_>) -> Result<(Group, bool), Fault> {
             None => None,
         },
         attributes: columns.attributes("attributes")?,
-    };
-    Ok((group, columns.boolean("membership")?))
+    })
 }
 
 pub(crate) fn permissions(
@@ -136,7 +153,7 @@ pub(crate) fn granted_tokens(
 }
 
 /// Where a permission is held: a token's id, or nothing for all of them.
-fn scope(on: Option<&TokenId>) -> &[u8] {
+pub(crate) fn scope(on: Option<&TokenId>) -> &[u8] {
     on.map_or(&[], |token| token.as_bytes())
 }
 

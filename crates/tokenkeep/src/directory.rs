@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::access::{Permission, Permissions};
+use crate::grant::Grant;
 use crate::store::StoreError;
 use crate::token::TokenId;
 use crate::user::{Group, GroupId, Profile, User, UserId};
@@ -149,8 +150,10 @@ pub trait UserDirectory: Debug + Send + Sync + 'static {
 ///
 /// let users = MemoryStore::new();
 /// let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
-/// users.put_user(alice).await?;
+/// users.put_user(alice.clone()).await?;
 /// assert_eq!(users.is_active(UserId::new(2)).await?, Some(true));
+/// assert_eq!(users.users(None, 100).await?, [alice]);
+/// assert_eq!(users.users(Some(UserId::new(2)), 100).await?, []);
 /// # Ok::<(), tokenkeep::UserStoreError>(())
 /// # }).unwrap();
 /// ```
@@ -242,6 +245,49 @@ pub trait UserStore: UserDirectory {
         permission: Permission,
         on: Option<TokenId>,
     ) -> Result<(), UserStoreError>;
+
+    /// Lists the users behind one, or from the first on.
+    ///
+    /// # Behavior
+    ///
+    /// - **users.1** Each user is there once, in the order of the ids' numbers.
+    /// - **users.2** Every field is as it was written; the groups are those that the user is in
+    ///   directly.
+    /// - **users.3** After an id come the users behind it, whether or not there is one of that id,
+    ///   at most as many as the limit.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError>;
+
+    /// Lists the groups behind one, or from the first on.
+    ///
+    /// # Behavior
+    ///
+    /// - **groups.1** Each group is there once, every field as it was written, in the order of the
+    ///   ids' bytes.
+    /// - **groups.2** After an id come the groups behind it, whether or not there is one of that
+    ///   id, at most as many as the limit.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError>;
+
+    /// Lists the permissions of all users behind one, or from the first on.
+    ///
+    /// # Behavior
+    ///
+    /// - **grants.1** Each permission that is held is there once, in [the order](Grant) of user,
+    ///   token and name, those on all tokens first.
+    /// - **grants.2** After a grant come those behind it, whether or not it is held, at most as
+    ///   many as the limit.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError>;
 }
 
 /// Why a user or group was not written. Nothing has been changed.

@@ -31,6 +31,7 @@
 //!   `tokenkeep-sqlite` in one SQLite file.
 //! - [`UserDirectory`] is where users come from: the host's own table, or the one that comes with
 //!   each backend.
+//! - [`copy_tokens`] and [`copy_users`] move everything from one backend to another.
 //! - [`guide::testing`] shows how to test a service that embeds tokenkeep, and
 //!   [`guide::write_a_store`] how to write a backend.
 //!
@@ -47,12 +48,14 @@
 
 mod access;
 mod clock;
+mod copy;
 mod directory;
 mod duration;
 mod error;
 mod event;
 mod expected;
 mod fields;
+mod grant;
 mod identifier;
 mod input;
 mod key;
@@ -72,12 +75,17 @@ pub mod guide;
 
 pub use access::{Caller, Permission, Permissions};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use copy::{
+    Copied, CopyError, CopyReport, RowId, check_tokens_target, check_users_target, copy_tokens,
+    copy_users,
+};
 pub use directory::{UserDirectory, UserStore, UserStoreError};
 pub use duration::{DurationError, MAX_DURATION, parse_duration};
 pub use error::TokenError;
 pub use event::{Event, EventId, EventKind};
 pub use expected::Expected;
 pub use fields::{TokenField, TokenFields};
+pub use grant::Grant;
 pub use identifier::{Identifier, InvalidIdentifier};
 pub use input::{
     BodyError, Field, FieldError, FieldErrors, KeyChange, MAX_BODY_BYTES, RequestField,

@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokenkeep::{Policy, Timestamp};
 use tracing_subscriber::filter::Targets;
 
 use crate::Result;
+use crate::db::Db;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -61,25 +61,6 @@ pub(crate) struct Arguments {
     pub(crate) pepper_file: Option<PathBuf>,
     pub(crate) sweep_interval: Duration,
     pub(crate) log: Targets,
-}
-
-/// Where tokens are kept.
-#[derive(Clone, PartialEq)]
-pub(crate) enum Db {
-    Sqlite(PathBuf),
-    Postgres(String),
-    Memory,
-}
-
-impl fmt::Debug for Db {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
-            // The URL may hold a password.
-            Self::Postgres(_) => f.write_str("Postgres(…)"),
-            Self::Memory => f.write_str("Memory"),
-        }
-    }
 }
 
 /// How keys are made viewable.
@@ -156,13 +137,7 @@ impl Default for Arguments {
 }
 
 fn db(url: &str) -> Result<Db> {
-    match url.split_once(':') {
-        Some(("sqlite", path)) if !path.is_empty() => Ok(Db::Sqlite(path.into())),
-        Some(("memory", "")) => Ok(Db::Memory),
-        Some(("postgres" | "postgresql", _)) => Ok(Db::Postgres(url.into())),
-        // Not what was given: it may hold a password.
-        _ => Err("--db: use sqlite:PATH, postgres://USER@HOST/NAME or memory:".into()),
-    }
+    url.parse().map_err(|error| format!("--db: {error}").into())
 }
 
 /// A span of time that is not empty.

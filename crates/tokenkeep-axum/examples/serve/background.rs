@@ -42,7 +42,7 @@ async fn sweep(tokens: TokenService, interval: Duration) {
         ticks.tick().await;
         match tokens.sweep().await {
             Ok(report) => tracing::info!(?report, "swept"),
-            Err(error) => tracing::error!("sweeping failed: {}", crate::chain(&error)),
+            Err(error) => tracing::error!("sweeping failed: {}", crate::chain::chain(&error)),
         }
     }
 }
@@ -52,7 +52,7 @@ async fn flush(tokens: TokenService) {
     loop {
         ticks.tick().await;
         if let Err(error) = tokens.flush().await {
-            tracing::error!("writing last-used times failed: {}", crate::chain(&error));
+            tracing::error!("writing last-used times failed: {}", crate::chain::chain(&error));
         }
     }
 }

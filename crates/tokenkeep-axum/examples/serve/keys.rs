@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tokenkeep::{KeyScheme, Pepper, SealingKey};
 
 use crate::Result;
-use crate::arguments::{Arguments, Db, Sealing};
+use crate::arguments::{Arguments, Sealing};
+use crate::db::Db;
 use crate::secret_file::{self, Secret};
 
 /// The scheme that the arguments ask for. The sealing key of a new database is on the disk before

@@ -9,6 +9,8 @@
 
 mod arguments;
 mod background;
+mod chain;
+mod db;
 mod first_run;
 mod keys;
 mod secret_file;
@@ -28,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::arguments::Arguments;
+use crate::chain::chain;
 use crate::seed::Seed;
 use crate::store::Opened;
 
@@ -45,17 +48,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }
 
 #[tokio::main]

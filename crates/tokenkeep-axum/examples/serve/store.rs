@@ -1,13 +1,10 @@
-//! Every backend, by its name on the command line.
+//! The store, with its directory and its keys.
 
 use std::sync::Arc;
 
 use tokenkeep::{EventQuery, KeyScheme, StoreError, TokenQuery, TokenStore, UserStore, Window};
-use tokenkeep_memory::MemoryStore;
-use tokenkeep_postgres::PostgresStore;
-use tokenkeep_sqlite::SqliteStore;
 
-use crate::arguments::{Arguments, Db};
+use crate::arguments::Arguments;
 use crate::{Result, keys};
 
 /// A store with its directory and its keys.
@@ -21,16 +18,8 @@ pub(crate) struct Opened {
 /// Opens the store, or makes it, after its keys.
 pub(crate) async fn open(arguments: &Arguments) -> Result<Opened> {
     let keys = keys::scheme(arguments)?;
-    Ok(match &arguments.db {
-        Db::Memory => opened(MemoryStore::new(), keys),
-        Db::Sqlite(path) => opened(SqliteStore::open(path)?, keys),
-        Db::Postgres(url) => opened(PostgresStore::connect(url).await?, keys),
-    })
-}
-
-fn opened<S: TokenStore + UserStore>(store: S, keys: KeyScheme) -> Opened {
-    let store = Arc::new(store);
-    Opened { tokens: store.clone(), users: store, keys }
+    let (tokens, users) = arguments.db.open().await?;
+    Ok(Opened { tokens, users, keys })
 }
 
 /// Whether nothing was ever kept in the store.

@@ -6,4 +6,5 @@ pub(crate) mod find;
 pub(crate) mod list;
 pub(crate) mod race;
 pub(crate) mod touch;
+pub(crate) mod user_list;
 pub(crate) mod users;

@@ -13,19 +13,41 @@ use uuid::Uuid;
 use crate::harness::UserHarness;
 use crate::sample::time;
 
-fn user(number: i64, name: &str) -> User {
+pub(super) fn user(number: i64, name: &str) -> User {
     User::new(UserId::new(number), Uuid::from_u128(7), name, time(0))
 }
 
-fn member(number: i64, name: &str, groups: &[u8]) -> User {
+pub(super) fn member(number: i64, name: &str, groups: &[u8]) -> User {
     User { groups: groups.iter().map(|group| group_id(*group)).collect(), ..user(number, name) }
 }
 
-fn group_id(number: u8) -> GroupId {
+/// A user with a value in every field, each hard to keep.
+pub(super) fn full_user() -> User {
+    User {
+        uuid: Uuid::from_u128(u128::MAX),
+        name: "Fränk 😀".into(),
+        email: "frank@example.com".into(),
+        avatar: Some("/frank.png".into()),
+        is_active: false,
+        user_type: UserType::InternalServiceAccount,
+        path: "goauthentik.io/service-accounts".into(),
+        attributes: attributes(json!({
+            "deep": [1, 1.5, null, true, "\u{1F600}\u{0}\"\\"],
+            "numbers": [123_456_789.123_456_79, 5e-324, f64::MAX, -0.0, u64::MAX, i64::MIN],
+        })),
+        last_login: Some(Timestamp::MIN),
+        date_joined: time(1),
+        last_updated: time(2),
+        password_change_date: Timestamp::MAX,
+        ..user(i64::MAX, "frank")
+    }
+}
+
+pub(super) fn group_id(number: u8) -> GroupId {
     GroupId::from_bytes([number; 16])
 }
 
-fn group(number: u8, parent: Option<u8>) -> Group {
+pub(super) fn group(number: u8, parent: Option<u8>) -> Group {
     Group {
         parent: parent.map(group_id),
         ..Group::new(group_id(number), format!("group {number}"))
@@ -36,13 +58,13 @@ fn attributes(value: Value) -> Map<String, Value> {
     Map::from_iter([("näme".to_owned(), value)])
 }
 
-async fn put_users(users: &dyn UserStore, new: &[User]) {
+pub(super) async fn put_users(users: &dyn UserStore, new: &[User]) {
     for user in new {
         users.put_user(user.clone()).await.expect("the user can be written");
     }
 }
 
-async fn put_groups(users: &dyn UserStore, new: &[Group]) {
+pub(super) async fn put_groups(users: &dyn UserStore, new: &[Group]) {
     for group in new {
         users.put_group(group.clone()).await.expect("the group can be written");
     }
@@ -81,24 +103,7 @@ pub(crate) async fn tells_who_is_active(harness: &dyn UserHarness) {
 
 pub(crate) async fn returns_users_as_they_were_written(harness: &dyn UserHarness) {
     let users = harness.open().await;
-    let full = User {
-        uuid: Uuid::from_u128(u128::MAX),
-        name: "Fränk 😀".into(),
-        email: "frank@example.com".into(),
-        avatar: Some("/frank.png".into()),
-        is_active: false,
-        user_type: UserType::InternalServiceAccount,
-        path: "goauthentik.io/service-accounts".into(),
-        attributes: attributes(json!({
-            "deep": [1, 1.5, null, true, "\u{1F600}\u{0}\"\\"],
-            "numbers": [123_456_789.123_456_79, 5e-324, f64::MAX, -0.0, u64::MAX, i64::MIN],
-        })),
-        last_login: Some(Timestamp::MIN),
-        date_joined: time(1),
-        last_updated: time(2),
-        password_change_date: Timestamp::MAX,
-        ..user(i64::MAX, "frank")
-    };
+    let full = full_user();
     let plain = user(i64::MIN, "");
     put_users(&*users, &[full.clone(), plain.clone()]).await;
     let ids = [full.id, UserId::new(3), plain.id];

@@ -1,0 +1,66 @@
+//! Every backend, by its name on the command line. The example `copy_store` uses it, too.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokenkeep::{TokenStore, UserStore};
+use tokenkeep_memory::MemoryStore;
+use tokenkeep_postgres::PostgresStore;
+use tokenkeep_sqlite::SqliteStore;
+
+use crate::Result;
+
+/// Where tokens are kept.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Db {
+    Sqlite(PathBuf),
+    Postgres(String),
+    Memory,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            // The URL may hold a password.
+            Self::Postgres(_) => f.write_str("Postgres(…)"),
+            Self::Memory => f.write_str("Memory"),
+        }
+    }
+}
+
+/// A store with its directory.
+pub(crate) type Stores = (Arc<dyn TokenStore>, Arc<dyn UserStore>);
+
+impl Db {
+    /// Opens the store, or makes it.
+    pub(crate) async fn open(&self) -> Result<Stores> {
+        Ok(match self {
+            Self::Memory => both(MemoryStore::new()),
+            Self::Sqlite(path) => both(SqliteStore::open(path)?),
+            Self::Postgres(url) => both(PostgresStore::connect(url).await?),
+        })
+    }
+}
+
+fn both<S: TokenStore + UserStore>(store: S) -> Stores {
+    let store = Arc::new(store);
+    (store.clone(), store)
+}
+
+impl FromStr for Db {
+    type Err = Box<dyn Error + Send + Sync>;
+
+    fn from_str(url: &str) -> Result<Self> {
+        match url.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(url.into())),
+            Some(("memory", "")) => Ok(Self::Memory),
+            // Not what was given: it may hold a password.
+            _ => Err("use sqlite:PATH, postgres://USER@HOST/NAME or memory:".into()),
+        }
+    }
+}
