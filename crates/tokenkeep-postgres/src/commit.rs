@@ -2,7 +2,7 @@
 
 use std::iter::once;
 
-use tokenkeep::{Commit, CommitError, StoreErrorKind};
+use tokenkeep::{Commit, CommitError, StoreError, StoreErrorKind};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ pub(crate) async fn commit(connections: &Connections, commit: &Commit) -> Result
             [step] => run_one(connections, step).await,
             steps => run_all(connections, commit, steps).await,
         };
-        let Some(place) = refused.map_err(Fault::of_commit)? else {
+        let Some(place) = refused.map_err(StoreError::from)? else {
             return Ok(());
         };
         if let Some(reason) = explain(connections, commit, &steps, place).await? {
@@ -35,8 +35,7 @@ pub(crate) async fn commit(connections: &Connections, commit: &Commit) -> Result
 /// Returns the place of the step that was refused; then nothing was done.
 async fn run_one(connections: &Connections, step: &Statement<'_>) -> Result<Option<usize>, Fault> {
     match connections.execute(&step.sql, &step.values).await {
-        Ok(0) => Ok(Some(0)),
-        Ok(_) => Ok(None),
+        Ok(rows) => Ok(rows.is_empty().then_some(0)),
         Err(Fault::Refused(refusal)) if is_taken(&refusal) => Ok(Some(0)),
         Err(fault) => Err(fault),
     }

@@ -109,21 +109,19 @@ impl Connections {
         }
     }
 
-    /// Runs a statement that must not be run twice, as a transaction of its own, in one round trip;
-    /// returns how many rows it found. It is tried anew only where it is known that nothing was
-    /// done; an error tells what [`Fault::of_commit`] makes of it.
-    pub(crate) async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, Fault> {
+    /// Runs a statement that must not be run twice, as a transaction of its own, in one round trip.
+    /// It is tried anew only where it is known that nothing was done.
+    pub(crate) async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
         let mut attempts = Attempts::default();
         loop {
             let mut connection = self.get().await?;
             // Until the statement itself is sent, a connection that is lost has done nothing.
             let fault = match connection.prepare(sql).await {
                 Ok(()) => match connection.query(sql, values).await {
-                    Ok(rows) => return Ok(rows.len()),
-                    Err(fault @ Fault::Refused(_)) => fault,
-                    Err(fault) => return Err(fault),
+                    Ok(rows) => return Ok(rows),
+                    Err(fault) => fault.of_commit(),
                 },
-                Err(fault) => fault.unsent(),
+                Err(fault) => fault,
             };
             attempts.another_after(fault).await?;
         }
@@ -131,7 +129,7 @@ impl Connections {
 
     /// Runs statements in one transaction: all are sent at once, and committed when each has found
     /// the rows that it should; else nothing is done. It is tried anew as [`execute`](Self::execute)
-    /// does, and an error tells the same.
+    /// does.
     pub(crate) async fn transact(
         &self,
         statements: &[&Statement<'_>],
@@ -280,8 +278,7 @@ impl Connection {
     }
 
     async fn try_transact(mut self, statements: &[&Statement<'_>]) -> Result<Transacted, Fault> {
-        // Until the commit is sent, a connection that is lost has done nothing.
-        let results = self.begin(statements).await.map_err(Fault::unsent)?;
+        let results = self.begin(statements).await?;
         for (place, (statement, result)) in statements.iter().zip(results).enumerate() {
             let cause = match result {
                 Ok(rows) if statement.wants.are(rows) => continue,
@@ -291,7 +288,7 @@ impl Connection {
                 }
                 Err(fault) => {
                     self.roll_back().await;
-                    return Err(fault.unsent());
+                    return Err(fault);
                 }
             };
             self.roll_back().await;
@@ -301,17 +298,11 @@ impl Connection {
         Ok(Transacted::Committed)
     }
 
-    /// Commits the transaction. An error is never one that may be repeated, unless it says that the
-    /// transaction was undone.
+    /// Commits the transaction.
     pub(crate) async fn commit(mut self) -> Result<(), Fault> {
-        match self.batch("COMMIT").await {
-            Ok(()) => {
-                self.in_transaction = false;
-                Ok(())
-            }
-            Err(Fault::Lost(cause)) => Err(Fault::Broken(cause)),
-            Err(fault) => Err(fault),
-        }
+        self.batch("COMMIT").await.map_err(Fault::of_commit)?;
+        self.in_transaction = false;
+        Ok(())
     }
 
     /// Undoes the transaction, as dropping the connection does, and keeps the connection.

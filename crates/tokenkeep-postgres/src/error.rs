@@ -73,6 +73,8 @@ pub(crate) enum Fault {
     Lost(String),
     /// The answer did not come in time, or cannot be understood.
     Broken(String),
+    /// The same, after what would have committed was sent: it may have been done.
+    Unknown(String),
     /// A row cannot be what was written.
     Corrupt { table: &'static str, column: &'static str, id: String },
 }
@@ -141,7 +143,7 @@ impl Fault {
         match self {
             Self::Lost(_) => true,
             Self::Refused(refusal) => refusal.may_be_repeated(),
-            Self::Unsent(..) | Self::Broken(_) | Self::Corrupt { .. } => false,
+            Self::Unsent(..) | Self::Broken(_) | Self::Unknown(_) | Self::Corrupt { .. } => false,
         }
     }
 
@@ -150,19 +152,11 @@ impl Fault {
         matches!(self, Self::Refused(refusal) if !refusal.is_of_connection())
     }
 
-    /// The same, where nothing can have been committed.
-    pub(crate) fn unsent(self) -> Self {
+    /// The same, of what would have committed when it succeeded.
+    pub(crate) fn of_commit(self) -> Self {
         match self {
-            Self::Broken(cause) => Self::Unsent(StoreErrorKind::Unavailable, cause),
+            Self::Lost(cause) | Self::Broken(cause) => Self::Unknown(cause),
             fault => fault,
-        }
-    }
-
-    /// What it means for a statement that would have committed when it succeeded.
-    pub(crate) fn of_commit(self) -> StoreError {
-        match self {
-            Self::Lost(cause) | Self::Broken(cause) => error(StoreErrorKind::OutcomeUnknown, cause),
-            other => other.into(),
         }
     }
 }
@@ -236,12 +230,12 @@ impl Fault {
 }
 
 impl From<Fault> for StoreError {
-    /// What it means where nothing was to be committed.
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Unsent(kind, cause) => error(kind, cause),
             Fault::Refused(refusal) => error(refusal.kind(), refusal.cause()),
             Fault::Lost(cause) | Fault::Broken(cause) => error(StoreErrorKind::Unavailable, cause),
+            Fault::Unknown(cause) => error(StoreErrorKind::OutcomeUnknown, cause),
             Fault::Corrupt { table, column, id } => {
                 error(StoreErrorKind::Corrupt { table, column, id }, "not what was written")
             }

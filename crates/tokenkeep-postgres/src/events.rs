@@ -95,7 +95,7 @@ pub(crate) async fn prune(connections: &Connections, before: Timestamp) -> Resul
     let values = [before.as_micros().into(), PRUNED_AT_ONCE.into()];
     let mut pruned = 0;
     loop {
-        let rows = connections.query(sql, &values).await?;
+        let rows = connections.execute(sql, &values).await?;
         let Some(row) = rows.first() else {
             return Ok(pruned);
         };

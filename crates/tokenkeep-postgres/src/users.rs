@@ -201,7 +201,7 @@ async fn write(
 ) -> Result<Option<(usize, Cause)>, StoreError> {
     let lock = Statement { sql: LOCK.into(), ..Statement::default() };
     let locked: Vec<_> = once(&lock).chain(statements.iter().copied()).collect();
-    match connections.transact(&locked).await.map_err(Fault::of_commit)? {
+    match connections.transact(&locked).await? {
         Transacted::Committed => Ok(None),
         Transacted::RolledBack(place, cause) => Ok(Some((place.saturating_sub(1), cause))),
     }
@@ -238,7 +238,7 @@ pub(crate) async fn put_user(connections: &Connections, user: &User) -> Result<(
         Some((_, Cause::Refusal(refusal))) if refusal.violates(&MISSING, MEMBER_GROUP) => {
             Err(unknown_group(connections, &user.groups).await?)
         }
-        Some((_, cause)) => Err(cause.into_fault().of_commit().into()),
+        Some((_, cause)) => Err(StoreError::from(cause.into_fault()).into()),
     }
 }
 
@@ -271,7 +271,7 @@ pub(crate) async fn remove_user(
 ) -> Result<bool, StoreError> {
     let sql = "DELETE FROM tokenkeep_user WHERE id = $1 RETURNING 1";
     let removed = connections.execute(sql, &[user.get().into()]).await;
-    Ok(removed.map_err(Fault::of_commit)? > 0)
+    Ok(!removed?.is_empty())
 }
 
 /// Finds a group among a group and its ancestors.
@@ -310,7 +310,7 @@ pub(crate) async fn put_group(
         {
             Err(UserStoreError::UnknownGroup(parent))
         }
-        (Some((_, cause)), _) => Err(cause.into_fault().of_commit().into()),
+        (Some((_, cause)), _) => Err(StoreError::from(cause.into_fault()).into()),
     }
 }
 
@@ -320,7 +320,7 @@ pub(crate) async fn remove_group(
 ) -> Result<bool, StoreError> {
     let sql = "DELETE FROM tokenkeep_group WHERE id = $1 RETURNING 1";
     let removed = connections.execute(sql, &[(*group.as_bytes()).into()]).await;
-    Ok(removed.map_err(Fault::of_commit)? > 0)
+    Ok(!removed?.is_empty())
 }
 
 pub(crate) async fn grant(
@@ -337,7 +337,7 @@ pub(crate) async fn grant(
         Err(Fault::Refused(refusal)) if refusal.violates(&MISSING, "tokenkeep_permission_user") => {
             Err(UserStoreError::UnknownUser(user))
         }
-        Err(fault) => Err(fault.of_commit().into()),
+        Err(fault) => Err(StoreError::from(fault).into()),
     }
 }
 
@@ -350,7 +350,7 @@ pub(crate) async fn revoke(
     let sql = "DELETE FROM tokenkeep_permission \
          WHERE user_id = $1 AND token = $2 AND permission = $3";
     let values = [user.get().into(), scope(on.as_ref()).into(), permission.as_str().into()];
-    connections.execute(sql, &values).await.map_err(Fault::of_commit)?;
+    connections.execute(sql, &values).await?;
     Ok(())
 }
 
