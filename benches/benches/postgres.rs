@@ -60,14 +60,16 @@ fn measure(runtime: &Runtime, url: &str, work: Work, callers: usize) {
         (0..callers).map(|_| Arc::new(runtime.block_on(Floor::connect(url)))).collect();
     let mut rates = Vec::new();
     for round in 0..=ROUNDS {
-        let ours = rate(runtime, callers, round, |_| {
+        // No two calls have the same number.
+        let turn = callers as u64 * 10_000 + round;
+        let ours = rate(runtime, callers, turn, |_| {
             let service = service.clone();
             move |call| {
                 let service = service.clone();
                 async move { run(&service, work, call).await }
             }
         });
-        let floor = rate(runtime, callers, round + 1_000, |caller| {
+        let floor = rate(runtime, callers, turn + 1_000, |caller| {
             let floor = floors[caller].clone();
             move |call| {
                 let floor = floor.clone();

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
+};
 use tokio::runtime::Handle;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -126,6 +128,8 @@ impl PostgresOptions {
         });
         let pool = Pool::builder(manager)
             .max_size(self.max_connections)
+            // The one that was used last is the warmest, and as few as possible are in use.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(timeout))
             .create_timeout(Some(timeout))
