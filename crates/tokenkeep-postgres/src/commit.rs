@@ -15,6 +15,10 @@ use crate::value::Value;
 /// Does a commit.
 pub(crate) async fn commit(connections: &Connections, commit: &Commit) -> Result<(), CommitError> {
     let steps = Statement::steps_of(commit);
+    if steps.iter().flat_map(|step| &step.values).any(Value::has_nul) {
+        let kind = StoreErrorKind::Unsupported("text with NUL");
+        return Err(error(kind, "PostgreSQL cannot keep it").into());
+    }
     for _ in 0..MAX_ATTEMPTS {
         let refused = match steps.as_slice() {
             [] => return Ok(()),

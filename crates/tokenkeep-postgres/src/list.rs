@@ -84,6 +84,12 @@ impl<'a> Statement<'a> {
     }
 
     fn and(&mut self, condition: &str, value: impl Into<Value<'a>>) {
+        let value = value.into();
+        if value.has_nul() {
+            // No token has such a text, and the server would not hear of it.
+            self.push(" AND FALSE");
+            return;
+        }
         self.push(" AND ");
         self.push(condition);
         self.push(" ");
@@ -110,6 +116,9 @@ impl<'a> Statement<'a> {
         );
         self.and_if("expiring AND expires <", micros(filter.expired_before));
         if let Some(prefix) = &filter.managed_prefix {
+            if prefix.contains('\0') {
+                return self.push(" AND FALSE");
+            }
             self.prefix(prefix, filter.behind_managed_prefix());
         }
     }
@@ -132,7 +141,9 @@ impl<'a> Statement<'a> {
         self.push(" AND (owner = ANY (");
         self.bind(Value::Numbers(word.owners.iter().map(|owner| owner.get()).collect()));
         self.push(")");
-        for text in ["lower(identifier)", "intent", "lower(description)"] {
+        let texts = ["lower(identifier)", "intent", "lower(description)"];
+        // No text has NUL in it, and the server would not hear of it.
+        for text in texts.into_iter().filter(|_| !word.text.contains('\0')) {
             self.push(" OR strpos(");
             self.push(text);
             self.push(", ");

@@ -36,6 +36,17 @@ impl Value<'_> {
     }
 }
 
+impl Value<'_> {
+    /// Whether it is a text that PostgreSQL cannot keep, or be asked for.
+    pub(crate) fn has_nul(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_some_and(|text| text.contains('\0')),
+            Self::Owned(text) => text.contains('\0'),
+            _ => false,
+        }
+    }
+}
+
 impl ToSql for Value<'_> {
     fn to_sql(
         &self,

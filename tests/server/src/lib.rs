@@ -18,6 +18,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A [`Proxy`] in front of a cluster is a network that fails at a chosen byte.
+//!
 //! Every function blocks, and may be called where a runtime runs and where none does.
 #![forbid(unsafe_code)]
 
@@ -27,6 +29,7 @@ mod cluster;
 mod database;
 mod keeper;
 mod port;
+mod proxy;
 mod query;
 mod server;
 mod url;
@@ -34,5 +37,6 @@ mod url;
 pub use available::{available, cluster_available};
 pub use cluster::{Cluster, ClusterOptions};
 pub use database::Database;
+pub use proxy::{Direction, Failure, Proxy};
 pub use query::QueryError;
 pub use server::{Server, Unavailable};
