@@ -6,9 +6,10 @@ use tokenkeep::{Commit, CommitError, StoreError, StoreErrorKind};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use crate::connection::{Cause, Connections, MAX_ATTEMPTS, Transacted};
+use crate::connection::{Cause, Transacted};
 use crate::error::{Fault, Refusal, error};
 use crate::explain::explain;
+use crate::pool::{Connections, MAX_ATTEMPTS};
 use crate::statement::Statement;
 use crate::value::Value;
 

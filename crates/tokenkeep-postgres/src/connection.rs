@@ -1,14 +1,12 @@
-//! Connections: a pool that heals by itself, and one of its connections at work.
+//! One connection at work.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object, Pool};
-use tokenkeep::{StoreError, StoreErrorKind};
-use tokio::runtime::Handle;
+use deadpool_postgres::{ClientWrapper, Object};
+use tokenkeep::StoreErrorKind;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
@@ -43,151 +41,6 @@ impl Cause {
     }
 }
 
-/// How often a statement is tried while others are in its way, or connections turn out to be gone.
-pub(crate) const MAX_ATTEMPTS: u32 = 32;
-
-/// How much longer than a statement may take its answer is waited for: what cuts a statement off is
-/// the server, as long as there is one.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// The connections of a store.
-pub(crate) struct Connections {
-    pool: Pool,
-    statement_timeout: Duration,
-    runtime: Handle,
-}
-
-impl fmt::Debug for Connections {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The pool's own shows the user and the host.
-        f.debug_struct("Connections").field("status", &self.pool.status()).finish_non_exhaustive()
-    }
-}
-
-impl Connections {
-    pub(crate) fn new(pool: Pool, statement_timeout: Duration, runtime: Handle) -> Self {
-        Self { pool, statement_timeout, runtime }
-    }
-
-    /// A connection that nobody else uses until it is dropped.
-    pub(crate) async fn get(&self) -> Result<Connection, Fault> {
-        let object = self.pool.get().await?;
-        let patience = self.statement_timeout.saturating_add(GRACE);
-        Ok(Connection { object: Some(object), is_idle: true, in_transaction: false, patience })
-    }
-
-    /// Runs a statement that may be run twice, and keeps its plan.
-    pub(crate) async fn query(
-        &self,
-        sql: &str,
-        values: &[Value<'_>],
-    ) -> Result<Vec<Row>, StoreError> {
-        self.repeat(sql, values, Plan::Kept).await
-    }
-
-    /// Runs a statement that may be run twice, and comes in too many forms for its plan to be kept.
-    pub(crate) async fn query_once(
-        &self,
-        sql: &str,
-        values: &[Value<'_>],
-    ) -> Result<Vec<Row>, StoreError> {
-        self.repeat(sql, values, Plan::Dropped).await
-    }
-
-    async fn repeat(
-        &self,
-        sql: &str,
-        values: &[Value<'_>],
-        plan: Plan,
-    ) -> Result<Vec<Row>, StoreError> {
-        let mut attempts = Attempts::default();
-        loop {
-            match self.get().await?.run(sql, values, plan).await {
-                Ok(rows) => return Ok(rows),
-                Err(fault) => attempts.another_after(fault).await?,
-            }
-        }
-    }
-
-    /// Runs a statement that must not be run twice, as a transaction of its own, in one round trip.
-    /// It is tried anew only where it is known that nothing was done.
-    pub(crate) async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
-        let mut attempts = Attempts::default();
-        loop {
-            let mut connection = self.get().await?;
-            // Until the statement itself is sent, a connection that is lost has done nothing.
-            let fault = match connection.prepare(sql).await {
-                Ok(()) => match connection.query(sql, values).await {
-                    Ok(rows) => return Ok(rows),
-                    Err(fault) => fault.of_commit(),
-                },
-                Err(fault) => fault,
-            };
-            attempts.another_after(fault).await?;
-        }
-    }
-
-    /// Runs statements in one transaction: all are sent at once, and committed when each has found
-    /// the rows that it should; else nothing is done. It is tried anew as [`execute`](Self::execute)
-    /// does.
-    pub(crate) async fn transact(
-        &self,
-        statements: &[&Statement<'_>],
-    ) -> Result<Transacted, Fault> {
-        let mut attempts = Attempts::default();
-        loop {
-            match self.get().await?.try_transact(statements).await {
-                Ok(transacted) => return Ok(transacted),
-                Err(fault) => attempts.another_after(fault).await?,
-            }
-        }
-    }
-
-    /// Runs a future inside the runtime that the connections live on, whoever polls it.
-    pub(crate) fn on_runtime<F: Future>(&self, future: F) -> OnRuntime<F> {
-        OnRuntime { runtime: self.runtime.clone(), future: Box::pin(future) }
-    }
-}
-
-/// How often something has been tried.
-#[derive(Debug, Default)]
-pub(crate) struct Attempts(u32);
-
-impl Attempts {
-    /// Waits until it is worth trying again, the longer the more often others were in the way.
-    ///
-    /// # Errors
-    ///
-    /// The fault, when it is not worth trying again.
-    pub(crate) async fn another_after(&mut self, fault: Fault) -> Result<(), Fault> {
-        self.0 += 1;
-        if self.0 == MAX_ATTEMPTS || !fault.may_be_repeated() {
-            return Err(fault);
-        }
-        if matches!(fault, Fault::Refused(_)) {
-            let pause = Duration::from_millis(1 << self.0.min(6));
-            tokio::time::sleep(pause).await;
-        }
-        Ok(())
-    }
-}
-
-/// A future that finds the timers and sockets of a runtime.
-pub(crate) struct OnRuntime<F> {
-    runtime: Handle,
-    future: Pin<Box<F>>,
-}
-
-impl<F: Future> Future for OnRuntime<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let this = &mut *self;
-        let _entered = this.runtime.enter();
-        this.future.as_mut().poll(context)
-    }
-}
-
 /// One connection. Dropped in the middle of a statement or a transaction it is closed, so that the
 /// next one to use it neither waits for the answer of another nor works in another's transaction.
 pub(crate) struct Connection {
@@ -209,6 +62,11 @@ impl Drop for Connection {
 }
 
 impl Connection {
+    /// Waits for each answer for so long.
+    pub(crate) fn new(object: Object, patience: Duration) -> Self {
+        Self { object: Some(object), is_idle: true, in_transaction: false, patience }
+    }
+
     /// Prepares a statement, if it has not come this way before.
     pub(crate) async fn prepare(&mut self, sql: &str) -> Result<(), Fault> {
         let client = client(self.object.as_ref())?;
@@ -227,7 +85,8 @@ impl Connection {
         self.run(sql, values, Plan::Kept).await
     }
 
-    async fn run(
+    /// Runs a statement.
+    pub(crate) async fn run(
         &mut self,
         sql: &str,
         values: &[Value<'_>],
@@ -277,7 +136,11 @@ impl Connection {
         Ok(results)
     }
 
-    async fn try_transact(mut self, statements: &[&Statement<'_>]) -> Result<Transacted, Fault> {
+    /// Runs statements in a transaction, and commits it when each has found the rows that it should.
+    pub(crate) async fn try_transact(
+        mut self,
+        statements: &[&Statement<'_>],
+    ) -> Result<Transacted, Fault> {
         let results = self.begin(statements).await?;
         for (place, (statement, result)) in statements.iter().zip(results).enumerate() {
             let cause = match result {
@@ -314,7 +177,7 @@ impl Connection {
 
 /// What becomes of the plan of a statement.
 #[derive(Clone, Copy)]
-enum Plan {
+pub(crate) enum Plan {
     Kept,
     Dropped,
 }

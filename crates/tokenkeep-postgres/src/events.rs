@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::columns::Columns;
-use crate::connection::Connections;
 use crate::error::Fault;
+use crate::pool::Connections;
 use crate::statement::Statement;
 
 /// Reads events.

@@ -3,8 +3,9 @@
 use tokenkeep::{Change, Commit, CommitError, Revision, StoreError, Token, TokenId, UniqueField};
 use tokio_postgres::Row;
 
-use crate::connection::{Connection, Connections};
+use crate::connection::Connection;
 use crate::error::Fault;
+use crate::pool::Connections;
 use crate::statement::{Statement, marker_digest};
 use crate::tokens;
 

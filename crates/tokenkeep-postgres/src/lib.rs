@@ -67,6 +67,8 @@ mod list;
 mod options;
 #[cfg(test)]
 mod plans;
+mod pool;
+mod runtime;
 mod schema;
 mod statement;
 mod store;

@@ -9,8 +9,8 @@ use tokenkeep::{
 use uuid::Uuid;
 
 use crate::columns::Columns;
-use crate::connection::Connections;
 use crate::error::Fault;
+use crate::pool::Connections;
 use crate::statement::{Statement, digest_of};
 use crate::tokens;
 use crate::value::Value;

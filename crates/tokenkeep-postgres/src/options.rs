@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::connection::Connections;
 use crate::error::OpenError;
+use crate::pool::Connections;
 use crate::schema;
 use crate::store::PostgresStore;
 

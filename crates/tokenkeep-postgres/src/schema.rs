@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 use crate::columns::Columns;
-use crate::connection::{Connection, Connections, MAX_ATTEMPTS};
+use crate::connection::Connection;
 use crate::error::{Fault, OpenError};
+use crate::pool::{Connections, MAX_ATTEMPTS};
 
 /// Each step takes a database from the version before it, 0 being one without our tables, to its
 /// place here. A step that has been released is never changed.

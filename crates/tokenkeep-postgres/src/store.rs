@@ -10,9 +10,9 @@ use tokenkeep::{
     UserDirectory, UserId, UserStore, UserStoreError,
 };
 
-use crate::connection::Connections;
 use crate::error::OpenError;
 use crate::options::PostgresOptions;
+use crate::pool::Connections;
 use crate::{commit, events, list, tokens, user_list, users};
 
 /// Keeps tokens, events and users in a PostgreSQL database, which any number of instances may share.

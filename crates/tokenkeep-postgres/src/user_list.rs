@@ -4,8 +4,8 @@ use tokenkeep::{Grant, Group, GroupId, Permission, StoreError, TokenId, User, Us
 use uuid::Uuid;
 
 use crate::columns::Columns;
-use crate::connection::Connections;
 use crate::error::Fault;
+use crate::pool::Connections;
 use crate::users::{USER_COLUMNS, read_group, read_user, scope, user_columns};
 use crate::value::Value;
 

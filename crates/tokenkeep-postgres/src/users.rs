@@ -14,8 +14,9 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::columns::Columns;
-use crate::connection::{Cause, Connections, Transacted};
+use crate::connection::{Cause, Transacted};
 use crate::error::{Fault, error};
+use crate::pool::Connections;
 use crate::statement::{Statement, Wanted, digest_of};
 use crate::value::Value;
 
