@@ -60,7 +60,7 @@ impl From<Fault> for Failure {
 }
 
 async fn check_encoding(connections: &Connections) -> Result<(), OpenError> {
-    let rows = connections.get().await?.query("SHOW server_encoding", &[]).await?;
+    let rows = connections.query("SHOW server_encoding", &[]).await?;
     let encoding = rows.first().map(|row| Columns::of(row, "database").get::<String>("encoding"));
     match encoding.transpose()? {
         Some(encoding) if encoding.eq_ignore_ascii_case("UTF8") => Ok(()),

@@ -78,14 +78,22 @@ impl KeyDigest {
     /// The SHA-256 digest of `key`.
     #[must_use]
     pub fn of(key: &TokenKey) -> Self {
-        Self::tagged(Self::PLAIN_SHA256, &Sha256::digest(key.expose().as_bytes()))
+        Self::of_text(key.expose())
+    }
+
+    pub(crate) fn of_text(key: &str) -> Self {
+        Self::tagged(Self::PLAIN_SHA256, &Sha256::digest(key.as_bytes()))
     }
 
     /// The HMAC-SHA-256 digest of `key` with a pepper.
     #[must_use]
     pub fn peppered(key: &TokenKey, pepper: &Pepper) -> Self {
+        Self::peppered_text(key.expose(), pepper)
+    }
+
+    pub(crate) fn peppered_text(key: &str, pepper: &Pepper) -> Self {
         let mut mac = pepper.mac();
-        mac.update(key.expose().as_bytes());
+        mac.update(key.as_bytes());
         Self::tagged(pepper.id.get(), &mac.finalize().into_bytes())
     }
 

@@ -86,15 +86,20 @@ impl KeyScheme {
     }
 
     /// Everything that `key` may be looked up by, the likeliest first.
-    pub(crate) fn digests(&self, key: &TokenKey) -> impl Iterator<Item = KeyDigest> {
+    pub(crate) fn digests(&self, key: &str) -> impl Iterator<Item = KeyDigest> + Send {
         let peppered = self.pepper.iter().chain(&self.older_peppers);
-        let peppered = peppered.map(|pepper| KeyDigest::peppered(key, pepper));
-        peppered.chain(std::iter::once_with(|| KeyDigest::of(key)))
+        let peppered = peppered.map(move |pepper| KeyDigest::peppered_text(key, pepper));
+        peppered.chain(std::iter::once_with(move || KeyDigest::of_text(key)))
+    }
+
+    /// Whether a key can have more than one digest.
+    pub(crate) fn has_peppers(&self) -> bool {
+        self.pepper.is_some() || !self.older_peppers.is_empty()
     }
 
     /// Whether `digest` is one of `key`.
     pub(crate) fn matches(&self, key: &TokenKey, digest: &KeyDigest) -> bool {
-        self.digests(key).any(|of_key| of_key == *digest)
+        self.digests(key.expose()).any(|of_key| of_key == *digest)
     }
 
     /// Whether digests made with that pepper can be looked up.

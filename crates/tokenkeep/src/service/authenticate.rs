@@ -61,7 +61,7 @@ impl TokenService {
     ) -> Result<Authenticated, TokenError> {
         let key = bearer_key(authorization)?;
         let now = self.parts.clock.now();
-        let token = self.valid_token(&key, Intent::Api, now).await?;
+        let token = self.valid_token(key, Intent::Api, now).await?;
         let token = token.ok_or(TokenError::InvalidKey)?;
         self.parts.last_used.note(&token, now);
         Ok(Authenticated { token })
@@ -99,7 +99,7 @@ impl TokenService {
         key: &TokenKey,
     ) -> Result<Authenticated, TokenError> {
         let now = self.parts.clock.now();
-        let token = self.valid_token(key, Intent::AppPassword, now).await?;
+        let token = self.valid_token(key.expose(), Intent::AppPassword, now).await?;
         let token = token.ok_or(TokenError::InvalidKey)?;
         if self.parts.directory.user_named(username).await? != Some(token.owner) {
             return Err(TokenError::InvalidKey);
@@ -111,7 +111,7 @@ impl TokenService {
     /// The token of that intent that `key` opens at `now`.
     pub(super) async fn valid_token(
         &self,
-        key: &TokenKey,
+        key: &str,
         intent: Intent,
         now: Timestamp,
     ) -> Result<Option<Arc<Token>>, StoreError> {
@@ -125,18 +125,15 @@ impl TokenService {
     }
 
     /// The token that has this key, however it was digested.
-    pub(super) async fn token_with_key(
-        &self,
-        key: &TokenKey,
-    ) -> Result<Option<Arc<Token>>, StoreError> {
+    pub(super) async fn token_with_key(&self, key: &str) -> Result<Option<Arc<Token>>, StoreError> {
         // A digest moves from an older pepper to the current one, perhaps between two look-ups: after
         // the older ones the current one is tried again.
-        let digests: Vec<_> = self.parts.keys.digests(key).collect();
-        let again = digests.first().filter(|_| digests.len() > 1);
-        for digest in digests.iter().chain(again) {
-            let found = self.parts.store.find(Lookup::KeyDigest(digest)).await?;
+        let keys = &self.parts.keys;
+        let again = keys.digests(key).take(usize::from(keys.has_peppers()));
+        for digest in keys.digests(key).chain(again) {
+            let found = self.parts.store.find(Lookup::KeyDigest(&digest)).await?;
             // Digests compare in constant time; a store may have compared them in another way.
-            if let Some(token) = found.filter(|token| token.key_digest == *digest) {
+            if let Some(token) = found.filter(|token| token.key_digest == digest) {
                 return Ok(Some(token));
             }
         }
@@ -145,7 +142,7 @@ impl TokenService {
 }
 
 /// The key that a header shows.
-fn bearer_key(authorization: Option<&[u8]>) -> Result<TokenKey, TokenError> {
+fn bearer_key(authorization: Option<&[u8]>) -> Result<&str, TokenError> {
     let header = authorization.ok_or(TokenError::NotAuthenticated)?;
     let mut parts = header.splitn(2, |byte| *byte == b' ');
     let (scheme, key) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -156,8 +153,7 @@ fn bearer_key(authorization: Option<&[u8]>) -> Result<TokenKey, TokenError> {
         return Err(TokenError::UnsupportedScheme);
     }
     // Keys are text: other bytes are no key.
-    let key = str::from_utf8(key).map_err(|_| TokenError::InvalidKey)?;
-    Ok(TokenKey::from(key.to_owned()))
+    str::from_utf8(key).map_err(|_| TokenError::InvalidKey)
 }
 
 #[cfg(test)]
@@ -166,7 +162,7 @@ mod tests {
 
     fn key(header: &str) -> Result<String, String> {
         let key = bearer_key(Some(header.as_bytes()));
-        key.map(|key| key.expose().to_owned()).map_err(|error| error.to_string())
+        key.map(str::to_owned).map_err(|error| error.to_string())
     }
 
     #[test]

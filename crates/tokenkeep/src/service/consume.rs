@@ -56,7 +56,7 @@ impl TokenService {
         }
         for _ in 0..MAX_ATTEMPTS {
             let now = self.parts.clock.now();
-            let token = self.valid_token(key, intent, now).await?;
+            let token = self.valid_token(key.expose(), intent, now).await?;
             let token = token.ok_or(TokenError::InvalidKey)?;
             let standing = Standing { caller: Caller::User(token.owner), is_superuser: false };
             let session = self.session_of(standing, now);

@@ -152,7 +152,7 @@ impl TokenService {
             holders.identifiers.extend(holder);
         }
         if let Some(Ok(key)) = token.key.as_ref().map(|key| key.checked(0)) {
-            let found = self.token_with_key(key).await?;
+            let found = self.token_with_key(key.expose()).await?;
             holders.keys.extend(found.map(|found| (self.parts.keys.digest(key), found.id)));
         }
         Ok(named)

@@ -70,7 +70,7 @@ impl TokenService {
         let refused = |errors| FieldErrors::of(TokenField::Key, errors);
         let key = change.checked(self.parts.policy.minimum_key_length).map_err(refused)?;
         let owner = session.profile(token.owner).await?;
-        match self.token_with_key(key).await? {
+        match self.token_with_key(key.expose()).await? {
             Some(other) if other.id != token.id => Err(refused(vec![FieldError::KeyTaken]).into()),
             Some(_) => Ok(Some(session.view(token, owner))),
             None => {
