@@ -1,6 +1,7 @@
 //! How to connect.
 
 use std::net::IpAddr;
+#[cfg(feature = "tls")]
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub struct PostgresOptions {
     max_connections: usize,
     connect_timeout: Duration,
     statement_timeout: Duration,
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "set by a method of the feature"))]
+    #[cfg(feature = "tls")]
     root_certificates: Option<PathBuf>,
 }
 
@@ -49,6 +50,7 @@ impl PostgresOptions {
             max_connections: 16,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
+            #[cfg(feature = "tls")]
             root_certificates: None,
         }
     }
@@ -199,4 +201,38 @@ fn remote_host(config: &Config) -> Option<String> {
         _ => None,
     });
     elsewhere.or(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_crosses_a_network_is_encrypted_unless_the_url_says_otherwise() {
+        for (url, mode) in [
+            ("postgres://db.example.com/tokens", SslMode::Require),
+            ("postgres://192.0.2.1/tokens", SslMode::Require),
+            ("postgres://localhost,db.example.com/tokens", SslMode::Require),
+            ("host=localhost hostaddr=192.0.2.1 dbname=tokens", SslMode::Require),
+            ("postgres://db.example.com/tokens?sslmode=prefer", SslMode::Require),
+            ("postgres://db.example.com/tokens?sslmode=disable", SslMode::Disable),
+            ("postgres://localhost/tokens", SslMode::Disable),
+            ("postgres://127.0.0.1/tokens", SslMode::Disable),
+            ("postgres://[::1]/tokens", SslMode::Disable),
+            ("postgres://%2Frun%2Fpostgresql/tokens", SslMode::Disable),
+            ("postgres://localhost/tokens?sslmode=require", SslMode::Require),
+        ] {
+            assert_eq!(PostgresOptions::config(url).unwrap().get_ssl_mode(), mode, "{url}");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn without_tls_a_network_is_not_crossed() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let options = PostgresOptions::new();
+        let url = "postgres://db.example.com/tokens";
+        let refused = runtime.block_on(options.connect(url)).unwrap_err();
+        assert!(matches!(&refused, OpenError::NotEncrypted { host } if host == "db.example.com"));
+    }
 }
