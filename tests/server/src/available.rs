@@ -33,7 +33,7 @@ fn judge(test: &str, reason: Option<impl Display>) -> bool {
         return true;
     };
     let line = format!(
-        "NOT RUN: {test}: {reason}. To run it, install PostgreSQL's server (Debian's package \
+        "NOT RUN ON POSTGRESQL: {test}: {reason}. To run it, install PostgreSQL's server (Debian's package \
          `postgresql`), or set TOKENKEEP_TEST_POSTGRES to the URL of a server whose role may create \
          databases.\n"
     );

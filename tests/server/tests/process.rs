@@ -172,7 +172,7 @@ fn without_a_server_a_test_is_named_and_in_ci_it_fails() {
     assert!(status.success());
     assert!(!String::from_utf8(stdout).unwrap().contains("passed over"));
     let stderr = String::from_utf8(stderr).unwrap();
-    let line = told(&stderr, "NOT RUN: the_name_of_a_test: ").unwrap();
+    let line = told(&stderr, "NOT RUN ON POSTGRESQL: the_name_of_a_test: ").unwrap();
     assert!(line.contains("postgresql") && line.contains("TOKENKEEP_TEST_POSTGRES"), "{line}");
 
     assert!(!output(&[], "true").status.success());
