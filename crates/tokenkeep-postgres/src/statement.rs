@@ -1,9 +1,12 @@
 //! Changes and events as statements.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 use tokenkeep::{Caller, Change, Commit, Event, Marker, Token, TokenField, TokenFields};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::tokens;
 use crate::value::Value;
@@ -36,33 +39,29 @@ impl Wanted {
 }
 
 impl<'a> Statement<'a> {
-    /// The steps of a commit: the change at each place with the event at that place. Each is one
-    /// statement, which finds a row when it has done its work and none when a token is not at the
-    /// expected revision.
+    /// The steps of a commit: its changes, then its events. Each finds a row when it has done its
+    /// work, and none when a token is not at the expected revision. One change with one event, what
+    /// most commits are, is one step.
     pub(crate) fn steps_of(commit: &'a Commit) -> Vec<Self> {
-        let places = commit.changes.len().max(commit.events.len());
-        let step = |place| Self::step(commit.changes.get(place), commit.events.get(place));
-        (0..places).map(step).collect()
+        if let ([change], [event]) = (commit.changes.as_slice(), commit.events.as_slice()) {
+            return vec![Self::step(|step| {
+                step.change(change);
+                step.push("), trail AS (");
+                // Written if the change is done, and after it.
+                step.event(event);
+                step.push(" FROM done");
+            })];
+        }
+        let changes = commit.changes.iter().map(|change| Self::step(|step| step.change(change)));
+        let events = Some(&commit.events).filter(|events| !events.is_empty());
+        changes.chain(events.map(|events| Self::step(|step| step.events(events)))).collect()
     }
 
-    fn step(change: Option<&'a Change>, event: Option<&'a Event>) -> Self {
+    fn step(write: impl FnOnce(&mut Self)) -> Self {
         let mut step = Self { wants: Wanted::Some, ..Self::default() };
-        let source = match change {
-            Some(change) => {
-                step.push("WITH done AS (");
-                step.change(change);
-                step.push(")");
-                " FROM done"
-            }
-            None => "",
-        };
-        if let Some(event) = event {
-            // The event is written if the change is done, by the same statement.
-            step.push(if change.is_some() { ", trail AS (" } else { "WITH done AS (" });
-            step.event(event, source);
-            step.push(" RETURNING 1)");
-        }
-        step.push(" SELECT 1 FROM done");
+        step.push("WITH done AS (");
+        write(&mut step);
+        step.push(") SELECT 1 FROM done");
         step
     }
 
@@ -76,7 +75,7 @@ impl<'a> Statement<'a> {
         let kind = value.kind();
         self.values.push(value);
         // Writing into a string cannot fail.
-        let _ = write!(self.sql, "${}::{}", self.values.len(), kind.name());
+        let _ = write!(self.sql, "${}::{}", self.values.len(), sql_name(&kind));
     }
 
     fn bind_all(&mut self, values: impl IntoIterator<Item = Value<'a>>) {
@@ -185,15 +184,8 @@ impl<'a> Statement<'a> {
         self.bind(value);
     }
 
-    fn event(&mut self, event: &'a Event, source: &str) {
-        let actor = match event.actor {
-            Caller::System => None,
-            Caller::User(id) => Some(id.get()),
-        };
-        self.push(
-            "INSERT INTO tokenkeep_event \
-             (at, id, token, identifier, owner, revision, kind, changed, actor) SELECT ",
-        );
+    fn event(&mut self, event: &'a Event) {
+        self.push(APPEND);
         self.bind_all([
             event.at.as_micros().into(),
             (*event.id.as_bytes()).into(),
@@ -203,9 +195,49 @@ impl<'a> Statement<'a> {
             event.revision.get().into(),
             event.kind.as_str().into(),
             i64::from(event.changed.bits()).into(),
-            actor.into(),
+            actor(event).into(),
         ]);
-        self.push(source);
+    }
+
+    /// All by one statement: a list for each column.
+    fn events(&mut self, events: &'a [Event]) {
+        let numbers = |of: fn(&Event) -> i64| Value::Numbers(events.iter().map(of).collect());
+        let ids = |of: fn(&Event) -> [u8; 16]| {
+            Value::Uuids(events.iter().map(|event| Uuid::from_bytes(of(event))).collect())
+        };
+        self.push(APPEND);
+        self.push("* FROM unnest(");
+        self.bind_all([
+            numbers(|event| event.at.as_micros()),
+            ids(|event| *event.id.as_bytes()),
+            ids(|event| *event.token.as_bytes()),
+            Value::Texts(events.iter().map(|event| event.identifier.as_str()).collect()),
+            numbers(|event| event.owner.get()),
+            numbers(|event| event.revision.get()),
+            Value::Texts(events.iter().map(|event| event.kind.as_str()).collect()),
+            numbers(|event| event.changed.bits().into()),
+            Value::NumbersOrNull(events.iter().map(actor).collect()),
+        ]);
+        self.push(") RETURNING 1");
+    }
+}
+
+/// How SQL names a type.
+fn sql_name(kind: &Type) -> Cow<'_, str> {
+    // The driver has the catalogue's name: of a list, that of its elements behind an underscore.
+    match kind.name().strip_prefix('_') {
+        Some(element) => format!("{element}[]").into(),
+        None => kind.name().into(),
+    }
+}
+
+const APPEND: &str = "INSERT INTO tokenkeep_event \
+     (at, id, token, identifier, owner, revision, kind, changed, actor) SELECT ";
+
+fn actor(event: &Event) -> Option<i64> {
+    match event.actor {
+        Caller::System => None,
+        Caller::User(id) => Some(id.get()),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Value<'a> {
     Digest(Option<[u8; 32]>),
     Uuid(Option<Uuid>),
     Numbers(Vec<i64>),
+    NumbersOrNull(Vec<Option<i64>>),
+    Texts(Vec<&'a str>),
     Uuids(Vec<Uuid>),
 }
 
@@ -30,7 +32,8 @@ impl Value<'_> {
             Self::Text(_) | Self::Owned(_) => Type::TEXT,
             Self::Bytes(_) | Self::Digest(_) => Type::BYTEA,
             Self::Uuid(_) => Type::UUID,
-            Self::Numbers(_) => Type::INT8_ARRAY,
+            Self::Numbers(_) | Self::NumbersOrNull(_) => Type::INT8_ARRAY,
+            Self::Texts(_) => Type::TEXT_ARRAY,
             Self::Uuids(_) => Type::UUID_ARRAY,
         }
     }
@@ -42,6 +45,7 @@ impl Value<'_> {
         match self {
             Self::Text(text) => text.is_some_and(|text| text.contains('\0')),
             Self::Owned(text) => text.contains('\0'),
+            Self::Texts(texts) => texts.iter().any(|text| text.contains('\0')),
             _ => false,
         }
     }
@@ -62,6 +66,8 @@ impl ToSql for Value<'_> {
             Self::Digest(value) => value.as_ref().map(<[u8; 32]>::as_slice).to_sql(ty, out),
             Self::Uuid(value) => value.to_sql(ty, out),
             Self::Numbers(value) => value.to_sql(ty, out),
+            Self::NumbersOrNull(value) => value.to_sql(ty, out),
+            Self::Texts(value) => value.to_sql(ty, out),
             Self::Uuids(value) => value.to_sql(ty, out),
         }
     }

@@ -285,6 +285,12 @@ pub(crate) async fn refuses_an_event_that_is_there(harness: &dyn Harness) {
     assert!(matches!(refused, Err(CommitError::Store(_))), "{refused:?}");
     let twice = store.commit(events([event(3, &there), event(3, &there)])).await;
     assert!(matches!(twice, Err(CommitError::Store(_))), "{twice:?}");
+    // Changes are done before events: one that fails is what is told.
+    let gone = Change::Delete { id: token(3).id, expected: Revision::FIRST };
+    let mut batch = changes([insert(&token(2)), gone]);
+    batch.events = vec![first.clone()];
+    let refused = store.commit(batch).await;
+    assert!(matches!(refused, Err(CommitError::Stale { change: 1, .. })), "{refused:?}");
     assert_eq!(by_id(&*store, token(2).id).await, None);
     let events = store.events(&EventQuery::default()).await.expect("the store can be read");
     assert_eq!(events, [first]);

@@ -177,7 +177,7 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// - **commit.13** A batch without changes and events is done.
     /// - **commit.14** A commit that fails does no harm to those that run at the same time.
     /// - **commit.15** An event with the time and the id of one that is there fails the commit as a
-    ///   store error.
+    ///   store error, unless a change fails it.
     ///
     /// # Errors
     ///
