@@ -62,6 +62,7 @@ mod commit;
 mod error;
 mod events;
 mod file;
+mod import;
 mod line;
 mod list;
 mod maintenance;
@@ -77,6 +78,7 @@ mod users;
 mod writer;
 
 pub use error::OpenError;
+pub use import::ImportError;
 pub use maintenance::BackupError;
 pub use open::{CheckOnOpen, Durability, SqliteOptions};
 pub use sharing::Sharing;

@@ -27,7 +27,7 @@ pub struct SqliteStore {
     pub(crate) path: PathBuf,
     /// None where the writing connection reads, too.
     readers: Option<Readers>,
-    writer: Writer,
+    pub(crate) writer: Writer,
 }
 
 impl SqliteStore {
