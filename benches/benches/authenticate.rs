@@ -1,23 +1,28 @@
 //! What does authentication by bearer key cost above the look-ups that it has to make?
 //!
 //! The floor digests the key, looks up the token by it and its owner's state: on bare maps, and on
-//! a bare connection with held statements.
+//! a bare connection with held statements, which has its file for itself where the store has.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 use tokenkeep::{TokenService, TokenStore, UserStore};
 use tokenkeep_benches::compare::{compare, head};
 use tokenkeep_benches::load::{TOKENS, USERS, fill, key, pick, token};
 use tokenkeep_memory::MemoryStore;
-use tokenkeep_sqlite::SqliteStore;
+use tokenkeep_sqlite::{Sharing, SqliteOptions, SqliteStore};
 
 fn main() {
     head("authenticate, 100,000 tokens");
     memory();
-    sqlite();
+    sqlite(Sharing::Shared, "SQLite, one caller (floor: two held statements)");
+    sqlite(Sharing::SingleProcess, "SQLite, single process, one caller (floor: the same)");
+    head("authenticate, shared file, two threads for one");
+    two_callers();
 }
 
 /// The keys of all even tokens, which are `api` tokens, as headers.
@@ -62,17 +67,33 @@ fn memory() {
     );
 }
 
-fn sqlite() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("tokens.db");
-    let store = Arc::new(SqliteStore::open(&path).unwrap());
-    pollster::block_on(fill(&*store, &*store));
+/// A store with a hundred thousand tokens, gone with its directory.
+fn filled(directory: &TempDir, sharing: Sharing) -> Arc<SqliteStore> {
+    let options = SqliteOptions::new().sharing(sharing);
+    let store = options.open(directory.path().join("tokens.db")).unwrap();
+    pollster::block_on(fill(&store, &store));
+    Arc::new(store)
+}
+
+/// A bare connection to a copy of the same tokens.
+fn bare(directory: &TempDir, sharing: Sharing) -> Connection {
+    drop(filled(directory, Sharing::Shared));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let bare = Connection::open_with_flags(directory.path().join("tokens.db"), flags).unwrap();
+    if sharing == Sharing::SingleProcess {
+        bare.pragma_update(None, "locking_mode", "exclusive").unwrap();
+    }
+    bare
+}
+
+fn sqlite(sharing: Sharing, name: &str) {
+    let (ours, floor) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = filled(&ours, sharing);
     let service = service(&store);
     let headers = headers();
     let header = |call| &headers[usize::try_from(pick(call) / 2).unwrap()];
 
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let bare = Connection::open_with_flags(&path, flags).unwrap();
+    let bare = bare(&floor, sharing);
     let mut token = bare
         .prepare(
             "SELECT id, identifier, intent, owner, description, expires, expiring, managed, \
@@ -82,7 +103,7 @@ fn sqlite() {
         .unwrap();
     let mut active = bare.prepare("SELECT is_active FROM user_account WHERE id = ?1").unwrap();
     compare(
-        "SQLite, one caller (floor: two held statements)",
+        name,
         20_000,
         |call| authenticate(&service, header(call)),
         |call| {
@@ -90,5 +111,31 @@ fn sqlite() {
             let active: bool = active.query_row([owner], |row| row.get(0)).unwrap();
             active
         },
+    );
+}
+
+/// What two threads do in the time that one takes for half of it.
+fn two_callers() {
+    const CALLS: u64 = 20_000;
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(&directory, Sharing::Shared);
+    let service = service(&store);
+    let headers = headers();
+    let run = |turn: u64, caller: u64| {
+        for call in 0..CALLS {
+            let number = pick((turn * 2 + caller) * CALLS + call) / 2;
+            authenticate(&service, &headers[usize::try_from(number).unwrap()]);
+        }
+    };
+    compare(
+        "20,000 by each of two (floor: 20,000 by one)",
+        1,
+        |turn| {
+            thread::scope(|scope| {
+                scope.spawn(|| run(turn, 0));
+                run(turn, 1);
+            });
+        },
+        |turn| run(turn, 0),
     );
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokenkeep::{TokenStore, UserStore};
 use tokenkeep_memory::MemoryStore;
 use tokenkeep_postgres::{PostgresOptions, PostgresStore};
-use tokenkeep_sqlite::{Durability, SqliteOptions, SqliteStore};
+use tokenkeep_sqlite::{Durability, Sharing, SqliteOptions, SqliteStore};
 use tokenkeep_test_server::{Database, Server, available};
 use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
@@ -30,6 +30,8 @@ pub struct Backend {
 enum Place {
     Process,
     Directory(TempDir),
+    /// The same, and one store has it for itself.
+    Alone(TempDir),
     Database(Arc<Database>),
 }
 
@@ -38,7 +40,7 @@ impl Backend {
     /// can be shared.
     pub fn another_handle(&self) -> Arc<dyn TokenStore> {
         match &self.place {
-            Place::Process => self.tokens.clone(),
+            Place::Process | Place::Alone(_) => self.tokens.clone(),
             Place::Directory(directory) => Arc::new(open_sqlite(&file_in(directory))),
             Place::Database(database) => Arc::new(open_postgres(database)),
         }
@@ -48,7 +50,9 @@ impl Backend {
     pub fn url(&self) -> String {
         match &self.place {
             Place::Process => "memory:".into(),
-            Place::Directory(directory) => format!("sqlite:{}", file_in(directory).display()),
+            Place::Directory(directory) | Place::Alone(directory) => {
+                format!("sqlite:{}", file_in(directory).display())
+            }
             Place::Database(database) => database.url(),
         }
     }
@@ -63,6 +67,13 @@ impl Backend {
         Self::of("sqlite", Arc::new(store), Place::Directory(directory))
     }
 
+    /// The same in single-process mode.
+    pub fn sqlite_alone() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_sqlite_alone(&file_in(&directory));
+        Self::of("sqlite, alone", Arc::new(store), Place::Alone(directory))
+    }
+
     /// A database of its own; `None` where there is no server, which is said with the test's name.
     pub fn postgres() -> Option<Self> {
         let database = database()?;
@@ -72,7 +83,8 @@ impl Backend {
 
     /// One of each that there is.
     pub fn all() -> Vec<Self> {
-        [Self::memory(), Self::sqlite()].into_iter().chain(Self::postgres()).collect()
+        let files = [Self::sqlite(), Self::sqlite_alone()];
+        [Self::memory()].into_iter().chain(files).chain(Self::postgres()).collect()
     }
 
     fn of<S: TokenStore + UserStore>(name: &'static str, store: Arc<S>, place: Place) -> Self {
@@ -88,6 +100,11 @@ fn file_in(directory: &TempDir) -> PathBuf {
 /// Opens a file without waiting for the disk, which these tests do not test.
 fn open_sqlite(path: &Path) -> SqliteStore {
     SqliteOptions::new().durability(Durability::Normal).readers(1).open(path).unwrap()
+}
+
+fn open_sqlite_alone(path: &Path) -> SqliteStore {
+    let options = SqliteOptions::new().durability(Durability::Normal);
+    options.sharing(Sharing::SingleProcess).open(path).unwrap()
 }
 
 /// The connections to PostgreSQL live here, whatever runtime a test uses or does not use.
@@ -127,16 +144,26 @@ impl Loaded for LoadedMemory<'_> {
 #[derive(Debug)]
 pub struct LoadedSqlite {
     directory: TempDir,
+    sharing: Sharing,
 }
 
 impl LoadedSqlite {
     pub fn new(fixture: &Fixture) -> Self {
+        Self::opened(fixture, Sharing::Shared)
+    }
+
+    /// The copies are opened in single-process mode.
+    pub fn alone(fixture: &Fixture) -> Self {
+        Self::opened(fixture, Sharing::SingleProcess)
+    }
+
+    fn opened(fixture: &Fixture, sharing: Sharing) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = open_sqlite(&directory.path().join("template.db"));
         pollster::block_on(fixture.load(&store, &store));
         // Closing the last connection moves all of the log into the file.
         drop(store);
-        Self { directory }
+        Self { directory, sharing }
     }
 }
 
@@ -145,7 +172,15 @@ impl Loaded for LoadedSqlite {
         let directory = tempfile::tempdir().unwrap();
         let path = file_in(&directory);
         std::fs::copy(self.directory.path().join("template.db"), &path).unwrap();
-        Backend::of("sqlite", Arc::new(open_sqlite(&path)), Place::Directory(directory))
+        match self.sharing {
+            Sharing::Shared => {
+                Backend::of("sqlite", Arc::new(open_sqlite(&path)), Place::Directory(directory))
+            }
+            Sharing::SingleProcess => {
+                let store = Arc::new(open_sqlite_alone(&path));
+                Backend::of("sqlite, alone", store, Place::Alone(directory))
+            }
+        }
     }
 }
 

@@ -79,6 +79,11 @@ fn every_cell_of_the_access_table_holds_on_sqlite() {
 }
 
 #[test]
+fn every_cell_of_the_access_table_holds_on_sqlite_alone() {
+    drive(Backend::sqlite_alone);
+}
+
+#[test]
 fn every_cell_of_the_access_table_holds_on_postgres() {
     if let Some(kept) = KeptPostgres::empty() {
         drive(|| kept.fresh());

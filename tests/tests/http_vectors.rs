@@ -23,6 +23,12 @@ async fn every_vector_holds_on_sqlite() {
 }
 
 #[pollster::test]
+async fn every_vector_holds_on_sqlite_alone() {
+    let fixture = Fixture::read();
+    run(&fixture, "sqlite, alone", &LoadedSqlite::alone(&fixture)).await;
+}
+
+#[pollster::test]
 async fn every_vector_holds_on_postgres() {
     let fixture = Fixture::read();
     if let Some(loaded) = KeptPostgres::loaded(&fixture) {

@@ -284,13 +284,14 @@ fn shown(answer: Result<Value, TokenError>) -> Value {
 #[test]
 fn a_service_answers_alike_on_every_backend() {
     let fixture = Fixture::read();
-    let sqlite = LoadedSqlite::new(&fixture);
+    let files = [LoadedSqlite::new(&fixture), LoadedSqlite::alone(&fixture)];
     let postgres = KeptPostgres::loaded(&fixture);
     let asks = prop::collection::vec(ask(), 1..40);
     proptest!(cases_at_least(128), |(asks in asks)| {
         pollster::block_on(async {
             let memory = Side::new(&fixture, LoadedMemory(&fixture).fresh());
-            let mut others = vec![Side::new(&fixture, sqlite.fresh())];
+            let sides = files.iter().map(|loaded| Side::new(&fixture, loaded.fresh()));
+            let mut others: Vec<_> = sides.collect();
             others.extend(postgres.as_ref().map(|kept| Side::new(&fixture, kept.fresh())));
             for ask in &asks {
                 let expected = memory.answer(ask).await;

@@ -244,7 +244,8 @@ fn every_backend_does_what_the_model_does() {
     proptest!(cases_at_least(256), |(steps in steps)| {
         pollster::block_on(async {
             let mut model = Model::default();
-            let mut backends = vec![Backend::memory(), Backend::sqlite()];
+            let mut backends =
+                vec![Backend::memory(), Backend::sqlite(), Backend::sqlite_alone()];
             backends.extend(postgres.as_ref().map(Loaded::fresh));
             for step in &steps {
                 take(step, &mut model, &backends).await;

@@ -397,6 +397,11 @@ fn no_sweep_touches_a_live_or_renewed_token_on_sqlite() {
 }
 
 #[test]
+fn no_sweep_touches_a_live_or_renewed_token_on_sqlite_alone() {
+    race_for_all(Backend::sqlite_alone(), 10_000);
+}
+
+#[test]
 fn no_sweep_touches_a_live_or_renewed_token_on_postgres() {
     if let Some(backend) = Backend::postgres() {
         race_for_all(backend, 10_000);

@@ -357,9 +357,10 @@ async fn a_store_that_fails_is_reported_and_changes_nothing() {
 #[test]
 fn every_acknowledged_update_of_many_callers_is_in_the_end() {
     let fixture = Fixture::read();
-    let (memory, sqlite) = (LoadedMemory(&fixture), LoadedSqlite::new(&fixture));
+    let memory = LoadedMemory(&fixture);
+    let (sqlite, alone) = (LoadedSqlite::new(&fixture), LoadedSqlite::alone(&fixture));
     let postgres = KeptPostgres::loaded(&fixture);
-    let mut everywhere: Vec<&dyn Loaded> = vec![&memory, &sqlite];
+    let mut everywhere: Vec<&dyn Loaded> = vec![&memory, &sqlite, &alone];
     everywhere.extend(postgres.as_ref().map(|kept| kept as &dyn Loaded));
     for loaded in everywhere {
         let backend = loaded.fresh();

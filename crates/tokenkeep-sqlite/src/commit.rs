@@ -53,13 +53,18 @@ fn check_done(
 }
 
 fn insert(connection: &Connection, place: usize, token: &Token) -> Result<(), Undone<CommitError>> {
+    insert_row(connection, token)
+        .map_err(|error| taken_or(error, connection, place, token, |_| true))
+}
+
+pub(crate) fn insert_row(connection: &Connection, token: &Token) -> Result<(), rusqlite::Error> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO token (id, identifier, intent, owner, description, expires, expiring, \
          managed, revision, created, updated, last_used, owner_may_view_key, key_digest, \
          sealed_key) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?;
-    let inserted = insert.execute(params![
+    insert.execute(params![
         token.id.as_bytes(),
         token.identifier.as_str(),
         token.intent.as_str(),
@@ -75,8 +80,8 @@ fn insert(connection: &Connection, place: usize, token: &Token) -> Result<(), Un
         token.owner_may_view_key,
         token.key_digest.as_bytes(),
         token.sealed_key.as_ref().map(|key| key.as_bytes()),
-    ]);
-    inserted.map(drop).map_err(|error| taken_or(error, connection, place, token, |_| true))
+    ])?;
+    Ok(())
 }
 
 /// Writes the named fields, and no other column: an UPDATE that names an indexed column costs twice

@@ -50,6 +50,10 @@ pub enum OpenError {
         /// The newest one that this program knows.
         known: i64,
     },
+    /// The file is open elsewhere, and one of the two wants it for itself
+    /// ([`Sharing::SingleProcess`](crate::Sharing::SingleProcess)).
+    #[error("{0} is open elsewhere, and one of the two in single-process mode: close it there")]
+    InUse(PathBuf),
     /// The SQLite library has a bug that loses commits.
     #[error("SQLite {0} can lose commits: use 3.51.3 or newer, or the `bundled` feature")]
     LibraryTooOld(String),
@@ -75,6 +79,14 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.into(), source }
+    }
+
+    /// What it means that a file cannot even be read: where it is shared, readers wait for nobody.
+    pub(crate) fn shut_out(path: &Path) -> impl FnOnce(Fault) -> Self {
+        move |fault| match Failure::from(fault) {
+            busy if busy.kind == StoreErrorKind::Busy => Self::InUse(path.into()),
+            failure => Self::Store(StoreError::from(&failure)),
+        }
     }
 
     pub(crate) fn newer(path: &Path, found: i64) -> Self {

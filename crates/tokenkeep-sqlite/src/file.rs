@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -38,7 +39,8 @@ pub(crate) fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault>
 
 /// Whether there is such a file, which then is one that may be opened: a regular one that only its
 /// owner may read, and ours.
-pub(crate) fn is_there(path: &Path) -> Result<bool, OpenError> {
+/// Others that keep it from being read are waited for as long as `patience` says.
+pub(crate) fn is_there(path: &Path, patience: Duration) -> Result<bool, OpenError> {
     let found = match path.symlink_metadata() {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -51,7 +53,7 @@ pub(crate) fn is_there(path: &Path) -> Result<bool, OpenError> {
     if found.len() == 0 {
         return Err(OpenError::Empty(path.into()));
     }
-    match origin(path)? {
+    match origin(path, patience)? {
         Origin::Ours(version) if version > schema::NEWEST => Err(OpenError::newer(path, version)),
         Origin::Ours(_) => Ok(true),
         Origin::Foreign => Err(OpenError::Foreign(path.into())),
@@ -73,14 +75,15 @@ fn check_private(_: &Path, _: &Metadata) -> Result<(), OpenError> {
 }
 
 /// Whose a file is, without changing a byte of it or beside it.
-fn origin(path: &Path) -> Result<Origin, OpenError> {
+fn origin(path: &Path, patience: Duration) -> Result<Origin, OpenError> {
     if log_size(path).map_err(OpenError::io(path))?.is_some() {
         // Somebody has it open, or had: what it is may be in the log. A connection that cannot write
         // changes nothing.
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(patience).map_err(Fault::from)?;
         return match at_once(&connection, schema::origin) {
             Err(Fault::Sqlite(error)) if is_no_database(&error) => Ok(Origin::Foreign),
-            origin => Ok(origin?),
+            origin => origin.map_err(OpenError::shut_out(path)),
         };
     }
     // Nobody has it open, so that no locks of this process are lost when it is closed.

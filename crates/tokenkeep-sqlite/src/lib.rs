@@ -25,7 +25,8 @@
 //!   returns: it survives the death of the process and a power cut. With [`Durability::Normal`] a
 //!   power cut can lose the last commits.
 //! - **Shared.** Several processes on one machine may open the file. Not on a network file system:
-//!   locks and shared memory do not work there. Do not fork with an open store.
+//!   locks and shared memory do not work there. Do not fork with an open store. A process that has
+//!   the file for itself can read it in half the time ([`Sharing::SingleProcess`]).
 //! - **Private.** A new file is created with mode 0600, and one that others may read is refused.
 //! - **Untouched.** A file that is another program's, or that a newer version has written, is
 //!   refused and left as it is. An older one is migrated in one transaction. A new one appears
@@ -61,12 +62,14 @@ mod commit;
 mod error;
 mod events;
 mod file;
+mod import;
 mod line;
 mod list;
 mod maintenance;
 mod open;
 mod reader;
 mod schema;
+mod sharing;
 mod slot;
 mod store;
 mod tokens;
@@ -75,6 +78,8 @@ mod users;
 mod writer;
 
 pub use error::OpenError;
+pub use import::ImportError;
 pub use maintenance::BackupError;
 pub use open::{CheckOnOpen, Durability, SqliteOptions};
+pub use sharing::Sharing;
 pub use store::SqliteStore;

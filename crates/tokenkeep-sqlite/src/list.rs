@@ -31,11 +31,11 @@ pub(crate) fn select(connection: &Connection, query: &TokenQuery) -> Result<Toke
     let sql = format!(
         concat!("SELECT ", tokens::columns!(), " FROM token WHERE {} ORDER BY {} LIMIT ? OFFSET ?"),
         condition.to_sql(),
-        order_by(&order),
+        condition.order_by(&order),
     );
     // One more than asked for, to know whether there is more.
     condition.values.extend([Value::Integer(i64::from(limit) + 1), Value::Integer(offset)]);
-    let mut statement = connection.prepare(&sql)?;
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(condition.values))?;
     let mut tokens = Vec::new();
     while let Some(row) = rows.next()? {
@@ -49,8 +49,8 @@ pub(crate) fn select(connection: &Connection, query: &TokenQuery) -> Result<Toke
 }
 
 fn count(connection: &Connection, condition: &Condition) -> Result<u64, Fault> {
-    let mut statement =
-        connection.prepare(&format!("SELECT count(*) FROM token WHERE {}", condition.to_sql()))?;
+    let sql = format!("SELECT count(*) FROM token WHERE {}", condition.to_sql());
+    let mut statement = connection.prepare_cached(&sql)?;
     let count: i64 = statement.query_row(params_from_iter(&condition.values), |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
@@ -60,6 +60,8 @@ fn count(connection: &Connection, condition: &Condition) -> Result<u64, Fault> {
 struct Condition {
     sql: Vec<String>,
     values: Vec<Value>,
+    /// What is null in no token that passes.
+    never_null: Vec<SortField>,
 }
 
 impl Condition {
@@ -103,6 +105,16 @@ impl Condition {
             self.and("managed >= ?", [prefix.clone().into()]);
             self.and_if("managed < ?", filter.behind_managed_prefix());
         }
+        if filter.expires.is_some() || filter.expired_before.is_some() {
+            self.never_null.push(SortField::Expires);
+        }
+        if filter.managed.is_some() || filter.managed_prefix.is_some() {
+            self.never_null.push(SortField::Managed);
+        }
+    }
+
+    fn may_be_null(&self, field: SortField) -> bool {
+        field.is_nullable() && !self.never_null.contains(&field)
     }
 
     /// SQLite's `lower` knows only ASCII, which is what is asked for.
@@ -125,7 +137,7 @@ impl Condition {
         for (key, value) in order.keys().iter().zip(cursor.values()) {
             let column = column(key.field);
             let bound = bound(value);
-            ways.push(format!("{equal}{}", behind_in(*key, value)));
+            ways.push(format!("{equal}{}", self.behind_in(*key, value)));
             values.extend(equal_values.iter().cloned());
             values.extend(Some(bound.clone()).filter(|bound| *bound != Value::Null));
             equal = format!("{equal}{column} IS ? AND ");
@@ -133,13 +145,40 @@ impl Condition {
         }
         if let (Some(first), Some(value), true) =
             (order.keys().first(), cursor.values().first(), ways.len() > 1)
-            && !first.field.is_nullable()
+            && !self.may_be_null(first.field)
         {
             // Implied by each of the ways, and what an index can be entered by.
             let at = if first.descending { "<=" } else { ">=" };
             self.and(format!("{} {at} ?", column(first.field)), [bound(value)]);
         }
         self.and(format!("({})", ways.join(" OR ")), values);
+    }
+
+    /// What lies behind a value in one column, nulls being last in either direction.
+    fn behind_in(&self, key: SortKey, value: &SortValue) -> String {
+        let column = column(key.field);
+        let beyond = if key.descending { "<" } else { ">" };
+        match value {
+            SortValue::Null => "FALSE".into(),
+            _ if self.may_be_null(key.field) => {
+                format!("({column} {beyond} ? OR {column} IS NULL)")
+            }
+            _ => format!("{column} {beyond} ?"),
+        }
+    }
+
+    fn order_by(&self, order: &TokenOrder) -> String {
+        let keys = order.keys().iter().map(|SortKey { field, descending }| {
+            // Where there are no nulls, naming them would keep an index from being used.
+            let direction = match (descending, self.may_be_null(*field)) {
+                (false, false) => "ASC",
+                (true, false) => "DESC",
+                (false, true) => "ASC NULLS LAST",
+                (true, true) => "DESC NULLS LAST",
+            };
+            format!("{} {direction}", column(*field))
+        });
+        keys.collect::<Vec<_>>().join(", ")
     }
 
     /// The condition as one expression, in pairs of pairs: SQLite limits how deep one may be.
@@ -156,31 +195,6 @@ impl Condition {
         }
         join(&self.sql)
     }
-}
-
-/// What lies behind a value in one column, nulls being last in either direction.
-fn behind_in(key: SortKey, value: &SortValue) -> String {
-    let column = column(key.field);
-    let beyond = if key.descending { "<" } else { ">" };
-    match value {
-        SortValue::Null => "FALSE".into(),
-        _ if key.field.is_nullable() => format!("({column} {beyond} ? OR {column} IS NULL)"),
-        _ => format!("{column} {beyond} ?"),
-    }
-}
-
-fn order_by(order: &TokenOrder) -> String {
-    let keys = order.keys().iter().map(|SortKey { field, descending }| {
-        // Where there are no nulls, naming them would keep an index from being used.
-        let direction = match (descending, field.is_nullable()) {
-            (false, false) => "ASC",
-            (true, false) => "DESC",
-            (false, true) => "ASC NULLS LAST",
-            (true, true) => "DESC NULLS LAST",
-        };
-        format!("{} {direction}", column(*field))
-    });
-    keys.collect::<Vec<_>>().join(", ")
 }
 
 const fn column(field: SortField) -> &'static str {
@@ -208,4 +222,70 @@ fn bound(value: &SortValue) -> Value {
 /// A JSON list, for one parameter that stands for many values.
 fn list_of<T: Into<serde_json::Value>>(values: impl Iterator<Item = T>) -> Value {
     Value::Text(values.collect::<serde_json::Value>().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokenkeep::{Revision, Timestamp};
+
+    use super::*;
+    use crate::schema;
+
+    /// How SQLite goes about it, a line a step.
+    fn plan(query: &TokenQuery) -> String {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::create(&mut connection).unwrap();
+        let order = query.token_order();
+        let mut condition = Condition::of(query);
+        if let Window::After { cursor: Some(cursor), .. } = &query.window {
+            condition.behind(&order, cursor);
+        }
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT * FROM token WHERE {} ORDER BY {} LIMIT 9",
+            condition.to_sql(),
+            condition.order_by(&order)
+        );
+        let mut explain = connection.prepare(&sql).unwrap();
+        let steps = explain.query_map(params_from_iter(condition.values), |row| row.get(3));
+        steps.unwrap().collect::<Result<Vec<String>, _>>().unwrap().join("\n")
+    }
+
+    fn token() -> tokenkeep::Token {
+        tokenkeep::Token {
+            id: TokenId::from_bytes([1; 16]),
+            identifier: "ci".parse().unwrap(),
+            intent: tokenkeep::Intent::Api,
+            owner: UserId::new(1),
+            description: "".into(),
+            expires: Some(Timestamp::MIN),
+            expiring: true,
+            managed: None,
+            revision: Revision::FIRST,
+            created: Timestamp::MIN,
+            updated: Timestamp::MIN,
+            last_used: None,
+            owner_may_view_key: false,
+            key_digest: tokenkeep::KeyDigest::of(&tokenkeep::TokenKey::from("key".to_owned())),
+            sealed_key: None,
+        }
+    }
+
+    #[test]
+    fn a_sweep_enters_the_index_of_expiries_where_it_goes_on() {
+        let mut query = TokenQuery {
+            filter: Filter { expired_before: Some(Timestamp::MAX), ..Filter::default() },
+            order: vec![SortKey { field: SortField::Expires, descending: false }],
+            ..TokenQuery::default()
+        };
+        let first = plan(&query);
+        assert!(first.contains("USING INDEX token_expires (expires<?)"), "{first}");
+        let sorts_all = first.lines().any(|step| step == "USE TEMP B-TREE FOR ORDER BY");
+        assert!(!sorts_all, "reads all that have expired, to sort them: {first}");
+
+        let cursor = Some(query.token_order().behind(&token()));
+        query.window = Window::After { cursor, limit: 9 };
+        let next = plan(&query);
+        assert!(next.contains("token_expires (expires>? AND expires<?)"), "{next}");
+        assert!(!next.lines().any(|step| step == "USE TEMP B-TREE FOR ORDER BY"), "{next}");
+    }
 }

@@ -46,7 +46,8 @@ pub enum BackupError {
 
 impl SqliteStore {
     /// Reads the whole file and checks that it is undamaged. Others can read and write in the
-    /// meantime; this thread is held until it is done, about a second for a million tokens.
+    /// meantime, except in [single-process mode](crate::Sharing::SingleProcess); this thread is held
+    /// until it is done, about a second for a million tokens.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;
@@ -63,8 +64,7 @@ impl SqliteStore {
     /// A [`StoreError`] that is [`Corrupt`](tokenkeep::StoreErrorKind::Corrupt) tells the first
     /// damage as its source.
     pub fn check(&self) -> Result<(), StoreError> {
-        let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        Ok(at_once(&connection, full_check)?)
+        self.aside(|connection| at_once(connection, full_check))
     }
 
     /// How long the log beside the file is, in bytes. Readers that take long keep it from starting
@@ -88,8 +88,9 @@ impl SqliteStore {
     }
 
     /// Copies the store as it is at one moment into a file at `to`, readable by its owner only, in
-    /// place of an older backup. Others can read and write in the meantime; this thread is held
-    /// until the copy has been checked and is on the disk. To restore, open a copy of the backup.
+    /// place of an older backup. Others can read and write in the meantime, except in
+    /// [single-process mode](crate::Sharing::SingleProcess); this thread is held until the copy has
+    /// been checked and is on the disk. To restore, open a copy of the backup.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;
@@ -126,13 +127,22 @@ impl SqliteStore {
         made
     }
 
+    /// Reads for long: where others can have a connection, on one of its own, so that nobody waits.
+    fn aside<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        if self.is_alone() {
+            return self.read(read);
+        }
+        Ok(read(&connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?)
+    }
+
     fn copy_into(&self, partial: &Path) -> Result<(), BackupError> {
         let path = partial.to_str().ok_or_else(|| {
             BackupError::io(partial)(io::Error::other("the path is not valid Unicode"))
         })?;
-        let source = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-        let copied = source.and_then(|source| Ok(source.execute("VACUUM INTO ?1", [path])?));
-        copied.map_err(StoreError::from)?;
+        self.aside(|source| Ok(source.execute("VACUUM INTO ?1", [path])?))?;
         let copy = connect(partial, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(StoreError::from)?;
         full_check(&copy).map_err(StoreError::from)?;
         drop(copy);

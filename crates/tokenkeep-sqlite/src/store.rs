@@ -12,7 +12,7 @@ use tokenkeep::{
     UserDirectory, UserId, UserStore, UserStoreError,
 };
 
-use crate::error::OpenError;
+use crate::error::{Fault, OpenError};
 use crate::open::SqliteOptions;
 use crate::reader::Readers;
 use crate::writer::{Effort, Writer};
@@ -25,8 +25,9 @@ use crate::{commit, events, list, tokens, user_list, users};
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(crate) path: PathBuf,
-    readers: Readers,
-    writer: Writer,
+    /// None where the writing connection reads, too.
+    readers: Option<Readers>,
+    pub(crate) writer: Writer,
 }
 
 impl SqliteStore {
@@ -39,8 +40,36 @@ impl SqliteStore {
         SqliteOptions::new().open(path)
     }
 
-    pub(crate) fn new(path: PathBuf, readers: Readers, writer: Writer) -> Self {
+    pub(crate) fn new(path: PathBuf, readers: Option<Readers>, writer: Writer) -> Self {
         Self { path, readers, writer }
+    }
+
+    /// Whether no other connection can read the file.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.readers.is_none()
+    }
+
+    /// Runs one statement that reads.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        match &self.readers {
+            Some(readers) => readers.read(read),
+            None => self.writer.read(read),
+        }
+    }
+
+    /// Runs several statements that see the same state.
+    fn read_at_once<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        match &self.readers {
+            Some(readers) => readers.read_at_once(read),
+            // Nobody writes in between: there is one connection.
+            None => self.writer.read(read),
+        }
     }
 }
 
@@ -52,15 +81,15 @@ fn effort_of(rows: usize) -> Effort {
 #[async_trait]
 impl TokenStore for SqliteStore {
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
-        self.readers.read(|connection| tokens::find(connection, lookup))
+        self.read(|connection| tokens::find(connection, lookup))
     }
 
     async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.readers.read_at_once(tokens::pepper_ids)
+        self.read_at_once(tokens::pepper_ids)
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        self.readers.read_at_once(|connection| list::select(connection, query))
+        self.read_at_once(|connection| list::select(connection, query))
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -75,7 +104,7 @@ impl TokenStore for SqliteStore {
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.readers.read(|connection| events::select(connection, query))
+        self.read(|connection| events::select(connection, query))
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -94,11 +123,11 @@ impl TokenStore for SqliteStore {
 #[async_trait]
 impl UserDirectory for SqliteStore {
     async fn is_active(&self, user: UserId) -> Result<Option<bool>, StoreError> {
-        self.readers.read(|connection| users::is_active(connection, user))
+        self.read(|connection| users::is_active(connection, user))
     }
 
     async fn profiles(&self, users: &[UserId]) -> Result<Vec<Profile>, StoreError> {
-        self.readers.read_at_once(|connection| {
+        self.read_at_once(|connection| {
             let found = users.iter().map(|user| users::profile(connection, *user));
             found.filter_map(Result::transpose).collect()
         })
@@ -109,7 +138,7 @@ impl UserDirectory for SqliteStore {
         user: UserId,
         on: Option<TokenId>,
     ) -> Result<Permissions, StoreError> {
-        self.readers.read(|connection| users::permissions(connection, user, on))
+        self.read(|connection| users::permissions(connection, user, on))
     }
 
     async fn granted_tokens(
@@ -117,15 +146,15 @@ impl UserDirectory for SqliteStore {
         user: UserId,
         permission: Permission,
     ) -> Result<Vec<TokenId>, StoreError> {
-        self.readers.read(|connection| users::granted_tokens(connection, user, permission))
+        self.read(|connection| users::granted_tokens(connection, user, permission))
     }
 
     async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
-        self.readers.read(|connection| users::named(connection, username))
+        self.read(|connection| users::named(connection, username))
     }
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
-        self.readers.read(|connection| users::matching(connection, word))
+        self.read(|connection| users::matching(connection, word))
     }
 }
 
@@ -172,14 +201,14 @@ impl UserStore for SqliteStore {
     }
 
     async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.readers.read_at_once(|connection| user_list::users(connection, after, limit))
+        self.read_at_once(|connection| user_list::users(connection, after, limit))
     }
 
     async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
-        self.readers.read(|connection| user_list::groups(connection, after, limit))
+        self.read(|connection| user_list::groups(connection, after, limit))
     }
 
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
-        self.readers.read(|connection| user_list::grants(connection, after, limit))
+        self.read(|connection| user_list::grants(connection, after, limit))
     }
 }

@@ -146,6 +146,17 @@ impl Writer {
         drop(call);
         slot.take().await
     }
+
+    /// Reads on the writing connection, between two groups of work.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let mut line = lock(&self.shared.line);
+        let connection =
+            line.between_transactions().map_err(|failure| StoreError::from(&failure))?;
+        Ok(read(connection)?)
+    }
 }
 
 impl Drop for Writer {
@@ -512,6 +523,21 @@ mod tests {
         let cause = std::error::Error::source(&next).unwrap().to_string();
         assert!(cause.contains("open the store anew"), "{cause}");
         assert_eq!(rig.done(), [1]);
+        assert_eq!(rig.writer.read(|connection| Ok(numbers(connection))).unwrap(), [1]);
+    }
+
+    #[test]
+    fn a_read_sees_no_part_of_what_a_panic_left() {
+        let rig = Rig::new();
+        rig.write(1).unwrap();
+        let left = rig.writer.read(|connection| {
+            connection.execute_batch("BEGIN IMMEDIATE; INSERT INTO done VALUES (2)")?;
+            Ok(numbers(connection))
+        });
+        assert_eq!(left.unwrap(), [1, 2]);
+        assert_eq!(rig.writer.read(|connection| Ok(numbers(connection))).unwrap(), [1]);
+        rig.write(3).unwrap();
+        assert_eq!(rig.done(), [1, 3]);
     }
 
     #[test]
