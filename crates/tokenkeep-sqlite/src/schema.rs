@@ -9,7 +9,7 @@ const APPLICATION_ID: u32 = 0x746b_6b70;
 
 /// Each step takes a file from the version before it, 0 being an empty file, to its place here.
 /// A step that has been released is never changed.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 
 /// The newest schema version that this program knows.
 #[allow(clippy::cast_possible_wrap, reason = "a handful")]
@@ -86,32 +86,6 @@ fn step_up(transaction: &Transaction<'_>, version: i64) -> Result<(), rusqlite::
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_older_file_keeps_its_rows_and_gets_the_indexes_of_a_new_one() {
-        let mut old = Connection::open_in_memory().unwrap();
-        old.execute_batch(MIGRATIONS[0]).unwrap();
-        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-        old.pragma_update(None, "user_version", 1).unwrap();
-        let row = "x'01', 'ci', 'api', 2, 'text', 3, 1, 'm', 4, 5, 6, 7, 0, x'02', x'03'";
-        let insert = format!("INSERT INTO token VALUES ({row})");
-        old.execute(&insert, ()).unwrap();
-        assert_eq!(migrate(&mut old).unwrap(), Origin::Ours(1));
-        assert_eq!(origin(&old).unwrap(), Origin::Ours(NEWEST));
-
-        let same = format!("SELECT count(*) FROM (SELECT * FROM token INTERSECT SELECT {row})");
-        assert_eq!(old.query_row(&same, (), |row| row.get::<_, i64>(0)).unwrap(), 1);
-        assert!(old.execute(&insert, ()).is_err(), "twice the same");
-        let mut new = Connection::open_in_memory().unwrap();
-        create(&mut new).unwrap();
-        let schema = |connection: &Connection| -> Vec<(String, Option<String>)> {
-            let sql = "SELECT name, sql FROM sqlite_schema ORDER BY name";
-            let mut select = connection.prepare(sql).unwrap();
-            let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)));
-            rows.unwrap().collect::<Result<_, _>>().unwrap()
-        };
-        assert_eq!(schema(&old), schema(&new));
-    }
 
     #[test]
     fn a_header_says_what_sqlite_says() {

@@ -58,7 +58,7 @@ fn the_settings_are_those_that_were_promised() {
     };
     assert_eq!(pragma("journal_mode"), "wal");
     assert_eq!(pragma("application_id"), 0x746b_6b70.to_string());
-    assert_eq!(pragma("user_version"), "2");
+    assert_eq!(pragma("user_version"), "1");
     assert_eq!(pragma("integrity_check"), "ok");
     let strict = "SELECT count(*) FROM pragma_table_list WHERE type = 'table' AND NOT strict \
                   AND name NOT LIKE 'sqlite_%'";
@@ -148,10 +148,10 @@ fn a_newer_file_is_refused_untouched() {
     let path = directory.path().join("tokens.db");
     drop(SqliteStore::open(&path).unwrap());
     let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("PRAGMA user_version = 3").unwrap();
+    connection.execute_batch("PRAGMA user_version = 2").unwrap();
     drop(connection);
     let error = refused(&path);
-    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error:?}");
     assert!(error.to_string().contains("update"), "{error}");
 }
 

@@ -1,8 +1,9 @@
 -- Ids and digests are blobs, times are microseconds since 1970, booleans are 0 and 1. Text is
--- compared byte by byte.
+-- compared byte by byte. What is unique of a token has an index with a name, so that an import can
+-- build it last.
 CREATE TABLE token (
-    id                 BLOB NOT NULL UNIQUE,
-    identifier         TEXT NOT NULL UNIQUE,
+    id                 BLOB NOT NULL,
+    identifier         TEXT NOT NULL,
     intent             TEXT NOT NULL,
     owner              INTEGER NOT NULL,
     description        TEXT NOT NULL,
@@ -14,11 +15,14 @@ CREATE TABLE token (
     updated            INTEGER NOT NULL,
     last_used          INTEGER,
     owner_may_view_key INTEGER NOT NULL,
-    key_digest         BLOB NOT NULL UNIQUE,
+    key_digest         BLOB NOT NULL,
     sealed_key         BLOB
 ) STRICT;
 
+CREATE UNIQUE INDEX token_id ON token (id);
+CREATE UNIQUE INDEX token_identifier ON token (identifier);
 CREATE UNIQUE INDEX token_managed ON token (managed) WHERE managed IS NOT NULL;
+CREATE UNIQUE INDEX token_key_digest ON token (key_digest);
 CREATE INDEX token_owner ON token (owner);
 CREATE INDEX token_expires ON token (expires) WHERE expiring;
 
