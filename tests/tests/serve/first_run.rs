@@ -1,9 +1,12 @@
 //! What a store gets that is empty.
 
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::Value;
+use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::serve::Serve;
 
 /// Whether the printed line can be pasted here; says so where it cannot.
@@ -84,4 +87,28 @@ fn a_second_run_says_nothing_and_knows_the_token() {
     assert_eq!(status, "200", "the key is sealed, and can be opened: {viewed}");
     assert!(line.contains(viewed["key"].as_str().unwrap()));
     assert_eq!(second.signal("TERM").1, "");
+}
+
+#[test]
+fn two_servers_on_one_database_are_one_service() {
+    let Some(postgres) = Backend::postgres() else { return };
+    if !has_curl() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("keys");
+    fs::write(&keys, format!("1 {}\n", "07".repeat(32))).unwrap();
+    fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
+    let url = postgres.url();
+    let arguments = ["--db", &url, "--sealing-key-file", keys.to_str().unwrap()];
+    let mut first = Serve::start(arguments);
+    let line = [first.line(), first.line(), first.line()][2].clone();
+    let second = Serve::start(arguments);
+    for server in [&first, &second] {
+        let (status, body) = paste(&line.replace(&first.url, &server.url));
+        assert_eq!(status, "200", "{body}");
+    }
+    assert_eq!(second.signal("TERM").1, "", "the store was not empty");
+    let (_, _, log) = first.signal("TERM");
+    assert!(!log.contains(&url), "{log}");
 }
