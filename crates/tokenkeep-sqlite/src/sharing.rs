@@ -35,7 +35,7 @@ pub enum Sharing {
     /// SQLite then allows one connection, which reads and writes. A read waits for the commit that
     /// is running, its flush included, and holds its thread for that time; so does everybody for
     /// [`check`](crate::SqliteStore::check) and [`backup`](crate::SqliteStore::backup). Take it
-    /// where reads are many and writes are few.
+    /// where reads are many and writes are few; those who wait take turns.
     SingleProcess,
 }
 

@@ -55,6 +55,10 @@ struct Shared {
     /// Rung when the thread shall lead or end.
     bell: Condvar,
     line: Mutex<Line>,
+    /// Held while waiting for the line: who holds it is next. Without it, one who comes back at once
+    /// keeps those out who have to be woken: a thread that reads without a pause left a writer 240
+    /// updates a second, where both want the line.
+    next: Mutex<()>,
     /// A running mean of how long a group takes, in microseconds.
     pace: AtomicU64,
     /// How long to wait for another process.
@@ -115,6 +119,7 @@ impl Writer {
             queue: Mutex::default(),
             bell: Condvar::new(),
             line: Mutex::new(line),
+            next: Mutex::default(),
             pace: AtomicU64::new(0),
             patience,
         });
@@ -255,13 +260,23 @@ impl Shared {
         self.bell.notify_one();
     }
 
+    /// Takes the line, behind whoever has it or waits for it.
+    fn wait_for_line(&self) -> MutexGuard<'_, Line> {
+        let _next = lock(&self.next);
+        lock(&self.line)
+    }
+
+    /// Takes the line if it is free and nobody waits for it.
+    fn try_line(&self) -> Option<MutexGuard<'_, Line>> {
+        let _next = try_lock(&self.next)?;
+        try_lock(&self.line)
+    }
+
     /// Leads on this thread, if nobody leads, nobody is in the way, and it will not take long.
     /// Returns whether nothing is left to be led.
     fn lead_here(&self) -> bool {
-        let mut line = match self.line.try_lock() {
-            Ok(line) => line,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
+        let Some(mut line) = self.try_line() else {
+            return false;
         };
         if self.nothing_waits() {
             return true;
@@ -296,7 +311,7 @@ impl Shared {
     fn serve(&self) {
         while self.wait_for_call() {
             // A panic answers those it meets, and ends nobody else's service.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.serve_once(&mut lock(&self.line))));
+            let _ = catch_unwind(AssertUnwindSafe(|| self.serve_once(&mut self.wait_for_line())));
         }
     }
 
@@ -356,6 +371,14 @@ impl Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 #[cfg(test)]
@@ -538,6 +561,31 @@ mod tests {
         assert_eq!(rig.writer.read(|connection| Ok(numbers(connection))).unwrap(), [1]);
         rig.write(3).unwrap();
         assert_eq!(rig.done(), [1, 3]);
+    }
+
+    #[test]
+    fn who_waits_for_the_line_is_next() {
+        let rig = Rig::new();
+        let (held, is_held) = mpsc::channel();
+        let taken = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let line = lock(&rig.writer.shared.line);
+            scope.spawn(|| {
+                held.send(()).unwrap();
+                let _line = rig.writer.shared.wait_for_line();
+                taken.store(1, Ordering::SeqCst);
+            });
+            is_held.recv().unwrap();
+            let start = Instant::now();
+            while try_lock(&rig.writer.shared.next).is_some() {
+                assert!(start.elapsed() < Duration::from_secs(10), "nobody is next");
+                thread::yield_now();
+            }
+            drop(line);
+            // Whoever comes back at once comes behind the one who waits.
+            drop(rig.writer.shared.wait_for_line());
+            assert_eq!(taken.load(Ordering::SeqCst), 1);
+        });
     }
 
     #[test]
