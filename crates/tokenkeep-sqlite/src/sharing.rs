@@ -24,8 +24,8 @@ pub enum Sharing {
     /// Any number of processes on one machine, and of stores in each.
     #[default]
     Shared,
-    /// This store alone (`locking_mode=EXCLUSIVE`): reads take about half as long, since they lock
-    /// no file.
+    /// This store alone (`locking_mode=EXCLUSIVE`): reads lock no file. An authentication took
+    /// 0.56 to 0.70 of the time that it takes on a shared one.
     ///
     /// As long as it is open, every other process and every other store of this process is shut
     /// out, programs that only look or make backups among them; each of the two, whichever comes
