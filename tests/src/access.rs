@@ -151,7 +151,8 @@ impl Stage {
         let first = &act[0];
         let (caller, owner) = (first.caller(), first.owner());
         let keys = KeyScheme::sealing(SealingKey::new(1, [7; 32]));
-        let service = TokenService::builder(backend.tokens.clone(), backend.users.clone())
+        let service = backend
+            .builder()
             .clock(Arc::new(ManualClock::at(start())))
             .keys(keys.clone())
             .open()

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use tempfile::TempDir;
-use tokenkeep::{TokenStore, UserStore};
+use tokenkeep::{TokenService, TokenServiceBuilder, TokenStore, UserStore, VerifyCache};
 use tokenkeep_memory::MemoryStore;
 use tokenkeep_postgres::{PostgresOptions, PostgresStore};
 use tokenkeep_sqlite::{Durability, Sharing, SqliteOptions, SqliteStore};
@@ -22,6 +22,8 @@ pub struct Backend {
     pub name: &'static str,
     pub tokens: Arc<dyn TokenStore>,
     pub users: Arc<dyn UserStore>,
+    /// What a service on it caches: nothing, unless it is [`cached`](Self::cached).
+    pub cache: VerifyCache,
     place: Place,
 }
 
@@ -57,6 +59,16 @@ impl Backend {
         }
     }
 
+    /// The rows of that [`url`](Self::url), as another process opens them.
+    pub fn at(url: &str) -> Self {
+        match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                Self::of("sqlite", Arc::new(open_sqlite(Path::new(path))), Place::Process)
+            }
+            None => Self::of("postgres", Arc::new(connect_postgres(url)), Place::Process),
+        }
+    }
+
     pub fn memory() -> Self {
         Self::of("memory", Arc::new(MemoryStore::new()), Place::Process)
     }
@@ -84,11 +96,29 @@ impl Backend {
     /// One of each that there is.
     pub fn all() -> Vec<Self> {
         let files = [Self::sqlite(), Self::sqlite_alone()];
-        [Self::memory()].into_iter().chain(files).chain(Self::postgres()).collect()
+        let exact: Vec<_> = [Self::memory()].into_iter().chain(files).collect();
+        let cached = [Self::memory(), Self::sqlite(), Self::sqlite_alone()].map(Self::cached);
+        exact.into_iter().chain(cached).chain(Self::postgres()).collect()
+    }
+
+    /// The same with a cache in the service, where it can be exact.
+    #[must_use]
+    pub fn cached(self) -> Self {
+        let name = match self.name {
+            "memory" => "memory, cached",
+            "sqlite" => "sqlite, cached",
+            _ => "sqlite, alone, cached",
+        };
+        Self { name, cache: VerifyCache::of(1_000), ..self }
+    }
+
+    /// A service on these rows.
+    pub fn builder(&self) -> TokenServiceBuilder {
+        TokenService::builder(self.tokens.clone(), self.users.clone()).cache(self.cache)
     }
 
     fn of<S: TokenStore + UserStore>(name: &'static str, store: Arc<S>, place: Place) -> Self {
-        Self { name, tokens: store.clone(), users: store, place }
+        Self { name, tokens: store.clone(), users: store, cache: VerifyCache::of(0), place }
     }
 }
 
@@ -119,13 +149,26 @@ fn database() -> Option<Arc<Database>> {
 
 /// Connects without waiting for the disk, which these tests do not test.
 fn open_postgres(database: &Database) -> PostgresStore {
-    let url = database.url_with("options", "-c synchronous_commit=off");
-    RUNTIME.block_on(PostgresOptions::new().max_connections(8).connect(&url)).unwrap()
+    connect_postgres(&database.url_with("options", "-c synchronous_commit=off"))
+}
+
+fn connect_postgres(url: &str) -> PostgresStore {
+    RUNTIME.block_on(PostgresOptions::new().max_connections(8).connect(url)).unwrap()
 }
 
 /// Makes any number of stores that hold the fixture.
 pub trait Loaded {
     fn fresh(&self) -> Backend;
+}
+
+/// The same with a cache in the service.
+#[derive(Debug)]
+pub struct Cached<L>(pub L);
+
+impl<L: Loaded> Loaded for Cached<L> {
+    fn fresh(&self) -> Backend {
+        self.0.fresh().cached()
+    }
 }
 
 /// Loads the fixture into a new memory store each time.

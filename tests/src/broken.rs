@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Change, Commit, CommitError, Event, EventQuery, Filter, Identifier, KeyDigest, Lookup,
-    SortField, StoreError, Timestamp, Token, TokenField, TokenFields, TokenId, TokenPage,
-    TokenQuery, TokenStore, Touch, Visibility, Window,
+    Change, ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, Filter, Identifier,
+    KeyDigest, Lookup, SortField, StoreError, Timestamp, Token, TokenField, TokenFields, TokenId,
+    TokenPage, TokenQuery, TokenStore, Touch, Visibility, Window,
 };
 use tokenkeep_memory::MemoryStore;
 
@@ -29,6 +29,8 @@ pub enum Bug {
     FindsOldNames,
     /// Answers look-ups of keys from a cache that is never emptied.
     CachesKeys,
+    /// Tells caches of no change.
+    CountsNoChanges,
     /// Tells of one pepper.
     TellsOnePepper,
     /// Keeps times to the millisecond.
@@ -123,6 +125,8 @@ pub enum Bug {
 #[derive(Debug)]
 pub struct BrokenStore {
     inner: MemoryStore,
+    /// Counters that count nothing.
+    uncounted: Arc<ChangeCounters>,
     bug: Bug,
     old_names: Mutex<HashMap<Identifier, TokenId>>,
     cache: Mutex<HashMap<KeyDigest, Option<Arc<Token>>>>,
@@ -135,6 +139,7 @@ impl BrokenStore {
     pub fn new(bug: Bug) -> Self {
         Self {
             inner: MemoryStore::new(),
+            uncounted: Arc::default(),
             bug,
             old_names: Mutex::default(),
             cache: Mutex::default(),
@@ -463,5 +468,12 @@ impl TokenStore for BrokenStore {
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         let further = u64::from(self.bug == Bug::PrunesTheEnd);
         self.inner.prune_events(before.saturating_add(Duration::from_micros(further))).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        match self.bug {
+            Bug::CountsNoChanges => Some(self.uncounted.clone()),
+            _ => TokenStore::changes(&self.inner),
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokenkeep::{
-    Grant, Group, GroupId, Permission, Permissions, Profile, StoreError, TokenId, User,
-    UserDirectory, UserId, UserStore, UserStoreError,
+    ChangeCounters, Changes, Grant, Group, GroupId, Permission, Permissions, Profile, StoreError,
+    TokenId, User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 use tokenkeep_memory::MemoryStore;
 
@@ -62,6 +62,8 @@ pub enum UserBug {
     ListsNoGlobalGrants,
     /// Lists the permissions of one token in the order in which they are declared.
     ListsGrantsAsDeclared,
+    /// Tells caches of no change.
+    CountsNoChanges,
     /// Starts empty each time it is opened.
     Forgets,
 }
@@ -71,6 +73,8 @@ pub enum UserBug {
 pub struct BrokenUsers {
     pub bug: UserBug,
     inner: MemoryStore,
+    /// Counters that count nothing.
+    uncounted: Arc<ChangeCounters>,
     states: Mutex<HashMap<UserId, Option<bool>>>,
     removed: Mutex<Vec<(UserId, Option<TokenId>, Permission)>>,
     removed_groups: Mutex<Vec<GroupId>>,
@@ -81,6 +85,7 @@ impl BrokenUsers {
         Self {
             bug,
             inner: MemoryStore::new(),
+            uncounted: Arc::default(),
             states: Mutex::default(),
             removed: Mutex::default(),
             removed_groups: Mutex::default(),
@@ -200,6 +205,13 @@ impl UserDirectory for BrokenUsers {
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
         self.inner.users_matching(word).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        match self.bug {
+            UserBug::CountsNoChanges => Some(self.uncounted.clone()),
+            _ => UserDirectory::changes(&self.inner),
+        }
     }
 }
 

@@ -63,7 +63,8 @@ impl Fixture {
     /// A service with the fixture's settings and a clock that stands still.
     pub fn service(&self, backend: &Backend) -> TokenService {
         let duration = tokenkeep::parse_duration(&self.default_token_duration).unwrap();
-        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone())
+        let builder = backend
+            .builder()
             .clock(Arc::new(ManualClock::at(self.now())))
             .policy(Policy {
                 default_duration: duration,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Change, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
+    Change, Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
     TokenPage, TokenQuery, TokenStore, Touch,
 };
 
@@ -40,9 +40,11 @@ impl Happenings {
 pub struct MeddledStore {
     inner: Arc<dyn TokenStore>,
     before_finds: Happenings,
+    after_finds: Happenings,
     before_lists: Happenings,
     before_commits: Happenings,
     marker_lookups: AtomicUsize,
+    tells_caches: bool,
 }
 
 impl MeddledStore {
@@ -50,10 +52,26 @@ impl MeddledStore {
         Self {
             inner,
             before_finds: Happenings::default(),
+            after_finds: Happenings::default(),
             before_lists: Happenings::default(),
             before_commits: Happenings::default(),
             marker_lookups: AtomicUsize::new(0),
+            tells_caches: false,
         }
+    }
+
+    /// Tells caches what has changed, which it does not do by itself.
+    #[must_use]
+    pub fn telling_caches(self) -> Self {
+        Self { tells_caches: true, ..self }
+    }
+
+    /// Does something between the next look-up and its return.
+    pub fn after_next_find<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        happening: impl FnOnce() -> F + Send + 'static,
+    ) {
+        self.after_finds.add(happening);
     }
 
     /// Does something before the next commit that has nothing happening before it yet.
@@ -116,7 +134,9 @@ impl TokenStore for MeddledStore {
             self.marker_lookups.fetch_add(1, Ordering::SeqCst);
         }
         self.before_finds.next().await;
-        self.inner.find(lookup).await
+        let found = self.inner.find(lookup).await;
+        self.after_finds.next().await;
+        found
     }
 
     async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
@@ -143,5 +163,9 @@ impl TokenStore for MeddledStore {
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.inner.prune_events(before).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        self.inner.changes().filter(|_| self.tells_caches)
     }
 }

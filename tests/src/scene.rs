@@ -94,9 +94,7 @@ impl Scene {
             backend.users.put_user(person).await.unwrap();
         }
         let clock = Arc::new(ManualClock::at(start()));
-        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone())
-            .clock(clock.clone())
-            .keys(sealing());
+        let builder = backend.builder().clock(clock.clone()).keys(sealing());
         let service = builder.open().await.unwrap();
         Self { backend, clock, service }
     }
@@ -117,7 +115,9 @@ impl Scene {
 
     /// Another service with the people and the clock of this one.
     pub fn builder(&self, store: Arc<dyn TokenStore>) -> TokenServiceBuilder {
-        TokenService::builder(store, self.backend.users.clone()).clock(self.clock.clone())
+        TokenService::builder(store, self.backend.users.clone())
+            .cache(self.backend.cache)
+            .clock(self.clock.clone())
     }
 
     /// Another service on this store that keeps keys so.

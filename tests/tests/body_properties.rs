@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
-use tokenkeep::{Caller, SeededRandom, TokenChange, TokenError, TokenService};
+use tokenkeep::{Caller, SeededRandom, TokenChange, TokenError};
 use tokenkeep_tests::backend::{Loaded, LoadedMemory};
 use tokenkeep_tests::fixture::Fixture;
 use tokenkeep_tests::properties::cases_at_least;
@@ -70,7 +70,7 @@ proptest! {
     fn what_has_no_reason_is_carried_out_and_what_has_one_is_not(bytes in bytes()) {
         let fixture = Fixture::read();
         let backend = LoadedMemory(&fixture).fresh();
-        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone())
+        let builder = backend.builder()
             .random(std::sync::Arc::new(SeededRandom::new(1)));
         let service = pollster::block_on(builder.open()).unwrap();
         let change = TokenChange::from_json(&bytes);

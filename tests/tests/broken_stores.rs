@@ -35,7 +35,7 @@ impl Harness for Broken {
 }
 
 /// Every bug with the case that is meant for it.
-const BUGS: [(Bug, &str); 52] = [
+const BUGS: [(Bug, &str); 53] = [
     (Bug::IgnoresMarkers, "finds_a_token_by_each_of_its_names"),
     (Bug::TellsOnePepper, "tells_the_peppers_of_its_digests"),
     (Bug::FindsAnyToken, "answers_none_for_a_token_that_is_not_there"),
@@ -73,6 +73,7 @@ const BUGS: [(Bug, &str); 52] = [
     (Bug::SharesKeys, "lets_one_of_those_who_want_a_key_win"),
     (Bug::ExpectsThenWrites, "lets_nobody_pass_what_another_expects"),
     (Bug::TellsLater, "shows_no_change_without_its_event"),
+    (Bug::CountsNoChanges, "counts_every_change_of_a_token"),
     (Bug::CachesLists, "shows_every_acknowledged_commit_at_once"),
     (Bug::AcceptsEventsTwice, "refuses_an_event_that_is_there"),
     (Bug::ReordersChanges, "does_changes_in_the_order_given"),
@@ -125,8 +126,9 @@ impl UserHarness for BrokenDirectory {
 }
 
 /// Every bug of a directory with the case that is meant for it.
-const USER_BUGS: [(UserBug, &str); 27] = [
+const USER_BUGS: [(UserBug, &str); 28] = [
     (UserBug::CachesStates, "tells_who_is_active"),
+    (UserBug::CountsNoChanges, "counts_every_change_of_a_user"),
     (UserBug::DropsDates, "returns_users_as_they_were_written"),
     (UserBug::RoundsNumbers, "returns_users_as_they_were_written"),
     (UserBug::ForgetsAncestors, "returns_groups_with_their_ancestors"),

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use axum::Router;
 use serde_json::Value;
-use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
+use tokenkeep_tests::backend::{Backend, Cached, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
 use tokenkeep_tests::fixture::Fixture;
 use tokenkeep_tests::http::{request_of, send};
 use tokenkeep_tests::vectors::{Answer, Case, all_tokens, cases};
@@ -26,6 +26,14 @@ async fn every_vector_holds_on_sqlite() {
 async fn every_vector_holds_on_sqlite_alone() {
     let fixture = Fixture::read();
     run(&fixture, "sqlite, alone", &LoadedSqlite::alone(&fixture)).await;
+}
+
+#[pollster::test]
+async fn every_vector_holds_with_a_cache() {
+    let fixture = Fixture::read();
+    run(&fixture, "memory, cached", &Cached(LoadedMemory(&fixture))).await;
+    run(&fixture, "sqlite, cached", &Cached(LoadedSqlite::new(&fixture))).await;
+    run(&fixture, "sqlite, alone, cached", &Cached(LoadedSqlite::alone(&fixture))).await;
 }
 
 #[pollster::test]

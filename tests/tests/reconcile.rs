@@ -32,7 +32,7 @@ impl Scene {
             backend.users.put_user(user).await.unwrap();
         }
         let clock = Arc::new(ManualClock::at("2024-09-27T14:00Z".parse().unwrap()));
-        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone());
+        let builder = backend.builder();
         let service = builder.clock(clock.clone()).open().await.unwrap();
         Self { backend, clock, service }
     }

@@ -12,7 +12,7 @@ use tokenkeep::{
     SeededRandom, Timestamp, Token, TokenChange, TokenError, TokenKey, TokenList, TokenService,
     TokenView, UserId,
 };
-use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
+use tokenkeep_tests::backend::{Backend, Cached, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
 use tokenkeep_tests::fixture::{Fixture, key_scheme};
 use tokenkeep_tests::properties::cases_at_least;
 use tokenkeep_tests::vectors::all_tokens;
@@ -168,8 +168,8 @@ struct Side {
 impl Side {
     fn new(fixture: &Fixture, backend: Backend) -> Self {
         let clock = Arc::new(ManualClock::at(fixture.now()));
-        let store = backend.tokens.clone();
-        let builder = TokenService::builder(store, backend.users.clone())
+        let builder = backend
+            .builder()
             .clock(clock.clone())
             .keys(key_scheme())
             .random(Arc::new(SeededRandom::new(1)));
@@ -284,13 +284,16 @@ fn shown(answer: Result<Value, TokenError>) -> Value {
 #[test]
 fn a_service_answers_alike_on_every_backend() {
     let fixture = Fixture::read();
-    let files = [LoadedSqlite::new(&fixture), LoadedSqlite::alone(&fixture)];
+    let cached = Cached(LoadedMemory(&fixture));
+    let (shared, alone) = (LoadedSqlite::new(&fixture), LoadedSqlite::alone(&fixture));
+    let cached_file = Cached(LoadedSqlite::new(&fixture));
+    let local: [&dyn Loaded; 4] = [&cached, &shared, &alone, &cached_file];
     let postgres = KeptPostgres::loaded(&fixture);
     let asks = prop::collection::vec(ask(), 1..40);
     proptest!(cases_at_least(128), |(asks in asks)| {
         pollster::block_on(async {
             let memory = Side::new(&fixture, LoadedMemory(&fixture).fresh());
-            let sides = files.iter().map(|loaded| Side::new(&fixture, loaded.fresh()));
+            let sides = local.iter().map(|loaded| Side::new(&fixture, loaded.fresh()));
             let mut others: Vec<_> = sides.collect();
             others.extend(postgres.as_ref().map(|kept| Side::new(&fixture, kept.fresh())));
             for ask in &asks {

@@ -364,7 +364,7 @@ fn every_acknowledged_update_of_many_callers_is_in_the_end() {
     everywhere.extend(postgres.as_ref().map(|kept| kept as &dyn Loaded));
     for loaded in everywhere {
         let backend = loaded.fresh();
-        let builder = TokenService::builder(backend.tokens.clone(), backend.users.clone());
+        let builder = backend.builder();
         let service = pollster::block_on(builder.open()).unwrap();
         let acknowledged: usize = std::thread::scope(|scope| {
             let callers: Vec<_> = (0..16)

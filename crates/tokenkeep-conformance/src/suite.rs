@@ -54,6 +54,7 @@ macro_rules! __store_cases {
             touch::records_when_a_token_was_used ["touch.1", "touch.4"],
             touch::never_moves_a_last_used_time_back ["touch.2"],
             touch::passes_over_tokens_that_are_gone ["touch.3"],
+            changes::counts_every_change_of_a_token ["changes.1", "changes.2"],
             events::orders_the_events_of_a_token_by_revision ["events.1"],
             events::orders_the_events_of_all_tokens_by_time ["events.2"],
             events::cuts_the_trail_by_time ["events.3"],
@@ -91,6 +92,7 @@ macro_rules! __user_store_cases {
             user_list::lists_users_page_by_page ["users.1", "users.3"],
             user_list::lists_groups_page_by_page ["groups.1", "groups.2"],
             user_list::lists_what_every_user_holds ["grants.1", "grants.2"],
+            changes::counts_every_change_of_a_user ["user-changes.1"],
             users::keeps_what_was_written ["put-user.1", "put-group.1", "grant.1"],
         }
     };

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token, TokenPage,
-    TokenQuery, TokenStore, Touch,
+    ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Subject,
+    Timestamp, Token, TokenPage, TokenQuery, TokenStore, Touch,
 };
 
 use crate::tokens::Tokens;
@@ -20,6 +20,7 @@ use crate::users::Users;
 pub struct MemoryStore {
     rows: RwLock<Rows>,
     pub(crate) users: RwLock<Users>,
+    pub(crate) changes: Arc<ChangeCounters>,
 }
 
 /// What a commit changes at once.
@@ -80,6 +81,7 @@ impl TokenStore for MemoryStore {
         for event in commit.events {
             rows.trail.append(event);
         }
+        self.changes.note(commit.changes.iter().map(|change| Subject::Token(change.token_id())));
         Ok(())
     }
 
@@ -88,6 +90,7 @@ impl TokenStore for MemoryStore {
         for touch in touches {
             rows.tokens.touch(touch);
         }
+        self.changes.note(touches.iter().map(|touch| Subject::Token(touch.token)));
         Ok(())
     }
 
@@ -97,5 +100,9 @@ impl TokenStore for MemoryStore {
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         Ok(self.write().trail.prune(before))
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        Some(self.changes.clone())
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Grant, Group, GroupId, Permission, Permissions, Profile, StoreError, TokenId, User,
-    UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Grant, Group, GroupId, Permission, Permissions, Profile, StoreError, Subject, TokenId,
+    User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 
 use crate::store::{MemoryStore, read, write};
@@ -162,12 +162,19 @@ impl UserDirectory for MemoryStore {
             rows.ids.iter().filter(|(name, _)| name.to_ascii_lowercase().contains(&word));
         Ok(matching.map(|(_, id)| *id).collect())
     }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        Some(self.changes.clone())
+    }
 }
 
 #[async_trait]
 impl UserStore for MemoryStore {
     async fn put_user(&self, user: User) -> Result<(), UserStoreError> {
-        write(&self.users).put_user(user)
+        let about = Subject::User(user.id);
+        let put = write(&self.users).put_user(user);
+        self.changes.note([about]);
+        put
     }
 
     async fn remove_user(&self, user: UserId) -> Result<bool, UserStoreError> {
@@ -177,6 +184,7 @@ impl UserStore for MemoryStore {
             rows.ids.remove(&removed.username);
         }
         rows.grants.remove(&user);
+        self.changes.note([Subject::User(user)]);
         Ok(removed.is_some())
     }
 

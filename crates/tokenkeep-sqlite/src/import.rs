@@ -77,7 +77,7 @@ impl SqliteStore {
     where
         I: IntoIterator<Item = Token> + Send + 'static,
     {
-        self.writer.run(Effort::Long, |connection| fill(connection, tokens)).await
+        self.writer.run(Effort::Long, Vec::new(), |connection| fill(connection, tokens)).await
     }
 }
 

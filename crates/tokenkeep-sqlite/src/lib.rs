@@ -57,6 +57,7 @@
 //! reopening.
 #![forbid(unsafe_code)]
 
+mod changes;
 mod columns;
 mod commit;
 mod error;

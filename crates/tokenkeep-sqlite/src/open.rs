@@ -1,13 +1,15 @@
 //! Opening a store: checks before anything is written, settings that are read back.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use tokenkeep::{ChangeCounters, Changes};
 
+use crate::changes::SharedChanges;
 use crate::error::{Fault, OpenError};
 use crate::file;
 use crate::line::Line;
@@ -181,12 +183,18 @@ impl SqliteOptions {
         }
 
         let readers = match self.sharing {
-            Sharing::Shared => Some(self.readers_of(&path)?),
+            Sharing::Shared => Some(Arc::new(self.readers_of(&path)?)),
             Sharing::SingleProcess => None,
         };
-        let writer = Writer::start(Line::on(writer)?, self.busy_timeout);
+        let counters = Arc::new(ChangeCounters::new());
+        let writer = Writer::start(Line::on(writer)?, self.busy_timeout, counters.clone());
         let writer = writer.map_err(OpenError::io(&path))?;
-        Ok(SqliteStore::new(path, readers, writer))
+        let changes: Arc<dyn Changes> = match &readers {
+            Some(readers) => Arc::new(SharedChanges { readers: readers.clone(), counters }),
+            // Nobody else writes.
+            None => counters,
+        };
+        Ok(SqliteStore::new(path, readers, writer, changes))
     }
 
     fn readers_of(&self, path: &Path) -> Result<Readers, OpenError> {

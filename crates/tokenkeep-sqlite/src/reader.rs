@@ -14,8 +14,8 @@ use crate::error::Fault;
 /// A few connections that only read. Each call takes one for itself.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    first: Mutex<Connection>,
-    others: Box<[Mutex<Connection>]>,
+    first: Mutex<Reader>,
+    others: Box<[Mutex<Reader>]>,
     /// How many calls wait for a connection.
     waiting: AtomicUsize,
     /// Held while a waiting call looks, so that it misses no connection that becomes free.
@@ -23,11 +23,26 @@ pub(crate) struct Readers {
     freed: Condvar,
 }
 
+/// A connection, and what it last saw of the others.
+#[derive(Debug)]
+struct Reader {
+    connection: Connection,
+    /// SQLite's `data_version` when it was last looked at.
+    version: Option<i64>,
+}
+
+impl From<Connection> for Reader {
+    fn from(connection: Connection) -> Self {
+        Self { connection, version: None }
+    }
+}
+
 impl Readers {
     pub(crate) fn new(first: Connection, others: Vec<Connection>) -> Self {
+        let reader = |connection| Mutex::new(Reader::from(connection));
         Self {
-            first: Mutex::new(first),
-            others: others.into_iter().map(Mutex::new).collect(),
+            first: reader(first),
+            others: others.into_iter().map(reader).collect(),
             waiting: AtomicUsize::new(0),
             looking: Mutex::new(()),
             freed: Condvar::new(),
@@ -48,6 +63,14 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         self.read(|connection| at_once(connection, read))
+    }
+
+    /// Whether anybody has written, through whichever connection, since this was last asked on the
+    /// one connection that answers now. Each of them tells it for itself.
+    pub(crate) fn somebody_wrote(&self) -> Result<bool, StoreError> {
+        let mut reader = self.take();
+        let version = data_version(&reader)?;
+        Ok(reader.reader.version.replace(version) != Some(version))
     }
 
     /// A connection that is free, waiting until there is one.
@@ -73,19 +96,19 @@ impl Readers {
         let count = self.others.len() + 1;
         let all = || iter::once(&self.first).chain(&self.others);
         let from_own = all().cycle().skip(thread_number() % count).take(count);
-        let mut free = from_own.filter_map(|connection| match connection.try_lock() {
-            Ok(connection) => Some(connection),
+        let mut free = from_own.filter_map(|reader| match reader.try_lock() {
+            Ok(reader) => Some(reader),
             // Statements and transactions have ended themselves when the panic unwound them.
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         });
-        free.next().map(|connection| Taken { connection, _freed: Freed(self) })
+        free.next().map(|reader| Taken { reader, _freed: Freed(self) })
     }
 }
 
 /// A connection that has been taken. Dropping it gives it back, then wakes who waits.
 struct Taken<'a> {
-    connection: MutexGuard<'a, Connection>,
+    reader: MutexGuard<'a, Reader>,
     _freed: Freed<'a>,
 }
 
@@ -93,7 +116,7 @@ impl Deref for Taken<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.connection
+        &self.reader.connection
     }
 }
 
@@ -118,6 +141,12 @@ pub(crate) fn at_once<T>(
     let answer = read(&moment)?;
     moment.finish()?;
     Ok(answer)
+}
+
+/// A number that is another one once another connection has committed.
+fn data_version(connection: &Connection) -> Result<i64, Fault> {
+    let mut version = connection.prepare_cached("PRAGMA data_version")?;
+    Ok(version.query_row((), |row| row.get(0))?)
 }
 
 /// A small number of this thread's own.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission, Permissions,
-    Profile, StoreError, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, User,
-    UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission,
+    Permissions, Profile, StoreError, Subject, Timestamp, Token, TokenId, TokenPage, TokenQuery,
+    TokenStore, Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 
 use crate::error::{Fault, OpenError};
@@ -26,8 +26,9 @@ use crate::{commit, events, list, tokens, user_list, users};
 pub struct SqliteStore {
     pub(crate) path: PathBuf,
     /// None where the writing connection reads, too.
-    readers: Option<Readers>,
+    readers: Option<Arc<Readers>>,
     pub(crate) writer: Writer,
+    changes: Arc<dyn Changes>,
 }
 
 impl SqliteStore {
@@ -40,8 +41,13 @@ impl SqliteStore {
         SqliteOptions::new().open(path)
     }
 
-    pub(crate) fn new(path: PathBuf, readers: Option<Readers>, writer: Writer) -> Self {
-        Self { path, readers, writer }
+    pub(crate) fn new(
+        path: PathBuf,
+        readers: Option<Arc<Readers>>,
+        writer: Writer,
+        changes: Arc<dyn Changes>,
+    ) -> Self {
+        Self { path, readers, writer, changes }
     }
 
     /// Whether no other connection can read the file.
@@ -94,13 +100,16 @@ impl TokenStore for SqliteStore {
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let effort = effort_of(commit.changes.len() + commit.events.len());
-        self.writer.run(effort, move |connection| commit::apply(connection, &commit)).await
+        let about = commit.changes.iter().map(|change| Subject::Token(change.token_id())).collect();
+        self.writer.run(effort, about, move |connection| commit::apply(connection, &commit)).await
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
         let touches = touches.to_vec();
         let effort = effort_of(touches.len());
-        self.writer.run(effort, move |connection| Ok(tokens::touch(connection, &touches)?)).await
+        let about = touches.iter().map(|touch| Subject::Token(touch.token)).collect();
+        let touch = move |connection: &Connection| Ok(tokens::touch(connection, &touches)?);
+        self.writer.run(effort, about, touch).await
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
@@ -112,11 +121,15 @@ impl TokenStore for SqliteStore {
         loop {
             // Part by part, so that others can write in between.
             let part = move |connection: &Connection| Ok(events::prune(connection, before)?);
-            match self.writer.run::<u64, StoreError>(Effort::Long, part).await? {
+            match self.writer.run::<u64, StoreError>(Effort::Long, Vec::new(), part).await? {
                 0 => return Ok(pruned),
                 part => pruned += part,
             }
         }
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        Some(self.changes.clone())
     }
 }
 
@@ -156,25 +169,39 @@ impl UserDirectory for SqliteStore {
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
         self.read(|connection| users::matching(connection, word))
     }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        Some(self.changes.clone())
+    }
 }
 
 #[async_trait]
 impl UserStore for SqliteStore {
     async fn put_user(&self, user: User) -> Result<(), UserStoreError> {
-        self.writer.run(Effort::Short, move |connection| users::put_user(connection, &user)).await
+        let about = vec![Subject::User(user.id)];
+        self.writer
+            .run(Effort::Short, about, move |connection| users::put_user(connection, &user))
+            .await
     }
 
     async fn remove_user(&self, user: UserId) -> Result<bool, UserStoreError> {
-        self.writer.run(Effort::Short, move |connection| users::remove_user(connection, user)).await
+        let about = vec![Subject::User(user)];
+        self.writer
+            .run(Effort::Short, about, move |connection| users::remove_user(connection, user))
+            .await
     }
 
     async fn put_group(&self, group: Group) -> Result<(), UserStoreError> {
-        self.writer.run(Effort::Short, move |connection| users::put_group(connection, &group)).await
+        self.writer
+            .run(Effort::Short, Vec::new(), move |connection| users::put_group(connection, &group))
+            .await
     }
 
     async fn remove_group(&self, group: GroupId) -> Result<bool, UserStoreError> {
         self.writer
-            .run(Effort::Short, move |connection| users::remove_group(connection, group))
+            .run(Effort::Short, Vec::new(), move |connection| {
+                users::remove_group(connection, group)
+            })
             .await
     }
 
@@ -185,7 +212,9 @@ impl UserStore for SqliteStore {
         on: Option<TokenId>,
     ) -> Result<(), UserStoreError> {
         self.writer
-            .run(Effort::Short, move |connection| users::grant(connection, user, permission, on))
+            .run(Effort::Short, Vec::new(), move |connection| {
+                users::grant(connection, user, permission, on)
+            })
             .await
     }
 
@@ -196,7 +225,9 @@ impl UserStore for SqliteStore {
         on: Option<TokenId>,
     ) -> Result<(), UserStoreError> {
         self.writer
-            .run(Effort::Short, move |connection| users::revoke(connection, user, permission, on))
+            .run(Effort::Short, Vec::new(), move |connection| {
+                users::revoke(connection, user, permission, on)
+            })
             .await
     }
 

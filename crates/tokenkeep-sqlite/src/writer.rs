@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokenkeep::{StoreError, StoreErrorKind};
+use tokenkeep::{ChangeCounters, StoreError, StoreErrorKind, Subject};
 
 use crate::error::{Failure, Fault};
 use crate::line::Line;
@@ -63,6 +63,7 @@ struct Shared {
     pace: AtomicU64,
     /// How long to wait for another process.
     patience: Duration,
+    changes: Arc<ChangeCounters>,
 }
 
 #[derive(Default)]
@@ -109,12 +110,17 @@ impl<E> From<rusqlite::Error> for Undone<E> {
 }
 
 impl Writer {
-    /// Starts to write on `line`, waiting at most `patience` for other processes.
+    /// Starts to write on `line`, waiting at most `patience` for other processes and noting every
+    /// change in `changes`.
     ///
     /// # Errors
     ///
     /// When no thread can be started.
-    pub(crate) fn start(line: Line, patience: Duration) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        line: Line,
+        patience: Duration,
+        changes: Arc<ChangeCounters>,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             bell: Condvar::new(),
@@ -122,6 +128,7 @@ impl Writer {
             next: Mutex::default(),
             pace: AtomicU64::new(0),
             patience,
+            changes,
         });
         let for_thread = shared.clone();
         let thread = thread::Builder::new()
@@ -131,10 +138,12 @@ impl Writer {
     }
 
     /// Does `work` in a transaction, and returns what it returned once that is durable. What
-    /// returns an error leaves no trace. A dropped future may leave the work done.
+    /// returns an error leaves no trace. A dropped future may leave the work done. Whatever became
+    /// of it, caches know `about` whom it was before it is answered.
     pub(crate) async fn run<T, E>(
         &self,
         effort: Effort,
+        about: Vec<Subject>,
         work: impl FnOnce(&Connection) -> Result<T, Undone<E>> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -142,7 +151,9 @@ impl Writer {
         E: From<StoreError> + Send + 'static,
     {
         let slot = Arc::new(Slot::new());
-        let job = Job { effort, work: Some(work), answer: None, slot: slot.clone() };
+        let changes = self.shared.changes.clone();
+        let job =
+            Job { effort, about, changes, work: Some(work), answer: None, slot: slot.clone() };
         lock(&self.shared.queue).work.push_back(Box::new(job));
         // From here on somebody has to lead, also if this future is dropped.
         let mut call = CallOnDrop { shared: &self.shared, needed: true };
@@ -180,9 +191,19 @@ impl Drop for Writer {
 /// One caller's work.
 struct Job<F, T, E: From<StoreError>> {
     effort: Effort,
+    about: Vec<Subject>,
+    changes: Arc<ChangeCounters>,
     work: Option<F>,
     answer: Option<Result<T, E>>,
     slot: Arc<Slot<Result<T, E>>>,
+}
+
+impl<F, T, E: From<StoreError>> Job<F, T, E> {
+    /// Answers the caller, after the caches.
+    fn give(&mut self, answer: Result<T, E>) {
+        self.changes.note(self.about.drain(..));
+        self.slot.fill(answer);
+    }
 }
 
 impl<F, T, E> Work for Job<F, T, E>
@@ -221,7 +242,7 @@ where
             None => self.answer.take().unwrap_or_else(|| Err(panicked().into())),
             Some(failure) => Err(StoreError::from(failure).into()),
         };
-        self.slot.fill(answer);
+        self.give(answer);
     }
 }
 
@@ -230,7 +251,7 @@ impl<F, T, E: From<StoreError>> Drop for Job<F, T, E> {
     fn drop(&mut self) {
         if !self.slot.is_filled() {
             let failure = Failure::new(StoreErrorKind::OutcomeUnknown, "the writer came to an end");
-            self.slot.fill(Err(StoreError::from(&failure).into()));
+            self.give(Err(StoreError::from(&failure).into()));
         }
     }
 }
@@ -410,7 +431,8 @@ mod tests {
             connection.busy_timeout(Duration::ZERO).unwrap();
             connection.execute_batch("CREATE TABLE done (number INTEGER UNIQUE)").unwrap();
             connection.execute_batch("CREATE TABLE filler (bytes BLOB)").unwrap();
-            let writer = Writer::start(Line::on(connection).unwrap(), patience).unwrap();
+            let writer =
+                Writer::start(Line::on(connection).unwrap(), patience, Arc::default()).unwrap();
             Self { directory, writer }
         }
 
@@ -421,7 +443,8 @@ mod tests {
 
         fn write(&self, number: i64) -> Result<(), StoreError> {
             pollster::block_on(
-                self.writer.run(Effort::Short, move |connection| put(connection, number)),
+                self.writer
+                    .run(Effort::Short, Vec::new(), move |connection| put(connection, number)),
             )
         }
     }
@@ -453,17 +476,18 @@ mod tests {
     fn refused_failed_and_panicking_work_leaves_no_trace() {
         let rig = Rig::new();
         rig.write(1).unwrap();
-        let refused = pollster::block_on(rig.writer.run(Effort::Short, |connection| {
+        let refused = pollster::block_on(rig.writer.run(Effort::Short, Vec::new(), |connection| {
             put(connection, 2)?;
             Err::<(), _>(refusal())
         }));
         assert_eq!(refused.unwrap_err().backend(), "test");
         assert_eq!(*rig.write(1).unwrap_err().kind(), StoreErrorKind::Other, "not unique");
-        let panicked = pollster::block_on(rig.writer.run(Effort::Short, |connection| {
-            put(connection, 3)?;
-            assert!(numbers(connection).is_empty(), "always fails");
-            Ok::<_, Undone<StoreError>>(())
-        }));
+        let panicked =
+            pollster::block_on(rig.writer.run(Effort::Short, Vec::new(), |connection| {
+                put(connection, 3)?;
+                assert!(numbers(connection).is_empty(), "always fails");
+                Ok::<_, Undone<StoreError>>(())
+            }));
         assert_eq!(*panicked.unwrap_err().kind(), StoreErrorKind::Other);
         rig.write(4).unwrap();
         assert_eq!(rig.done(), [1, 4]);
@@ -477,7 +501,7 @@ mod tests {
         let seen_outside = Mutex::new(Vec::new());
         thread::scope(|scope| {
             // The first holds the line until everybody else waits.
-            let first = rig.writer.run(Effort::Short, move |connection| {
+            let first = rig.writer.run(Effort::Short, Vec::new(), move |connection| {
                 held.send(()).unwrap();
                 wait.recv().unwrap();
                 put(connection, 0)
@@ -487,7 +511,7 @@ mod tests {
             let others: Vec<_> = (1..=20)
                 .map(|number| {
                     let path = rig.directory.path().to_owned();
-                    let work = rig.writer.run(Effort::Short, move |connection| {
+                    let work = rig.writer.run(Effort::Short, Vec::new(), move |connection| {
                         put(connection, number)?;
                         let outside = numbers(&connect(&path)).len();
                         if number % 5 == 0 { Err(refusal()) } else { Ok(outside) }
@@ -516,9 +540,10 @@ mod tests {
     fn a_dropped_future_wedges_nobody() {
         let rig = Rig::new();
         for polls in 0..3 {
-            let mut dropped = Box::pin(
-                rig.writer.run(Effort::Short, move |connection| put(connection, 100 + polls)),
-            );
+            let mut dropped =
+                Box::pin(rig.writer.run(Effort::Short, Vec::new(), move |connection| {
+                    put(connection, 100 + polls)
+                }));
             for _ in 0..polls {
                 let _ = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             }
@@ -532,7 +557,7 @@ mod tests {
     fn nothing_is_written_on_top_of_a_storage_fault() {
         let rig = Rig::new();
         rig.write(1).unwrap();
-        let failed = pollster::block_on(rig.writer.run(Effort::Short, |connection| {
+        let failed = pollster::block_on(rig.writer.run(Effort::Short, Vec::new(), |connection| {
             put(connection, 2)?;
             Err::<(), _>(io_error())
         }));
@@ -591,7 +616,7 @@ mod tests {
     #[test]
     fn a_full_disk_fails_one_piece_of_work() {
         let rig = Rig::new();
-        let full = pollster::block_on(rig.writer.run(Effort::Short, |connection| {
+        let full = pollster::block_on(rig.writer.run(Effort::Short, Vec::new(), |connection| {
             put(connection, 1)?;
             let code = ffi::Error::new(ffi::SQLITE_FULL);
             Err::<(), _>(Undone::from(rusqlite::Error::SqliteFailure(code, None)))
@@ -623,7 +648,7 @@ mod tests {
     fn a_slow_disk_moves_the_work_to_the_thread() {
         let rig = Rig::new();
         let thread_of = || {
-            let name = rig.writer.run(Effort::Short, |_| {
+            let name = rig.writer.run(Effort::Short, Vec::new(), |_| {
                 thread::sleep(Duration::from_millis(1));
                 Ok::<_, Undone<StoreError>>(thread::current().name().map(str::to_owned))
             });
@@ -639,13 +664,43 @@ mod tests {
     fn long_work_is_left_to_the_thread() {
         let rig = Rig::new();
         let name = |effort| {
-            let name = rig.writer.run(effort, |_| {
+            let name = rig.writer.run(effort, Vec::new(), |_| {
                 Ok::<_, Undone<StoreError>>(thread::current().name().map(str::to_owned))
             });
             pollster::block_on(name).unwrap()
         };
         assert_eq!(name(Effort::Short).as_deref(), thread::current().name());
         assert_eq!(name(Effort::Long).as_deref(), Some("tokenkeep-sqlite"));
+    }
+
+    #[test]
+    fn caches_hear_of_it_before_the_caller() {
+        /// Notes how much caches have heard of when it is woken.
+        struct Witness(Arc<ChangeCounters>, AtomicU64);
+        impl std::task::Wake for Witness {
+            fn wake(self: Arc<Self>) {
+                self.1.store(self.0.total(), Ordering::SeqCst);
+            }
+        }
+        let rig = Rig::new();
+        let changes = rig.writer.shared.changes.clone();
+        let about = || vec![Subject::Everything];
+        let mut work = Box::pin(rig.writer.run(Effort::Long, about(), |line| put(line, 1)));
+        let witness = Arc::new(Witness(changes.clone(), AtomicU64::new(0)));
+        let waker = Waker::from(witness.clone());
+        while work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            thread::yield_now();
+        }
+        drop(work);
+        // The first wake is that of yielding, the last that of the answer.
+        assert_eq!((witness.1.load(Ordering::SeqCst), changes.total()), (1, 1));
+
+        let dropped = rig.writer.run(Effort::Long, about(), |connection| put(connection, 2));
+        let mut dropped = Box::pin(dropped);
+        let _ = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(dropped);
+        rig.write(3).unwrap();
+        assert_eq!(changes.total(), 2, "nobody waits for it, and it was done");
     }
 
     /// Panics when it is woken.
@@ -661,8 +716,9 @@ mod tests {
     fn a_panic_of_somebody_elses_waker_harms_nobody() {
         let rig = Rig::new();
         for number in 0..3 {
-            let mut woken =
-                Box::pin(rig.writer.run(Effort::Long, move |connection| put(connection, number)));
+            let mut woken = Box::pin(
+                rig.writer.run(Effort::Long, Vec::new(), move |connection| put(connection, number)),
+            );
             // The first poll yields, with this waker; the second hands over, with the bomb.
             let _ = woken.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             let bomb = Waker::from(Arc::new(Bomb));
@@ -689,7 +745,14 @@ mod tests {
         let mut answer = Box::pin(slot.take());
         let _ = answer.as_mut().poll(&mut Context::from_waker(&last));
         let work = |connection: &Connection| put(connection, 1);
-        let job = Job { effort: Effort::Long, work: Some(work), answer: None, slot: slot.clone() };
+        let job = Job {
+            effort: Effort::Long,
+            about: Vec::new(),
+            changes: Arc::default(),
+            work: Some(work),
+            answer: None,
+            slot: slot.clone(),
+        };
         lock(&shared.queue).work.push_back(Box::new(job));
         shared.call_thread();
         pollster::block_on(answer).unwrap();
@@ -711,7 +774,7 @@ mod tests {
         let rig = Rig::new();
         let log = rig.directory.path().join("test.db-wal");
         for number in 0..40 {
-            let fill = rig.writer.run(Effort::Short, move |connection| {
+            let fill = rig.writer.run(Effort::Short, Vec::new(), move |connection| {
                 // About 100 pages.
                 connection.execute("INSERT INTO filler VALUES (zeroblob(400000))", ())?;
                 put(connection, number)
@@ -719,8 +782,10 @@ mod tests {
             pollster::block_on(fill).unwrap();
         }
         // The thread may still be about to move it.
-        pollster::block_on(rig.writer.run(Effort::Long, |_| Ok::<_, Undone<StoreError>>(())))
-            .unwrap();
+        pollster::block_on(
+            rig.writer.run(Effort::Long, Vec::new(), |_| Ok::<_, Undone<StoreError>>(())),
+        )
+        .unwrap();
         let length = log.metadata().unwrap().len();
         assert!(length < 3_000 * 4_096, "4,000 pages were written, {length} bytes are left");
     }
@@ -728,7 +793,8 @@ mod tests {
     #[test]
     fn what_is_handed_over_is_done_before_the_writer_ends() {
         let rig = Rig::new();
-        let mut dropped = Box::pin(rig.writer.run(Effort::Short, |connection| put(connection, 1)));
+        let mut dropped =
+            Box::pin(rig.writer.run(Effort::Short, Vec::new(), |connection| put(connection, 1)));
         let _ = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         drop(dropped);
         let Rig { directory, writer } = rig;

@@ -1,13 +1,14 @@
 //! Where users come from, and where those without a user table of their own keep them.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::access::{Permission, Permissions};
 use crate::grant::Grant;
-use crate::store::StoreError;
+use crate::store::{Changes, StoreError};
 use crate::token::TokenId;
 use crate::user::{Group, GroupId, Profile, User, UserId};
 
@@ -138,6 +139,18 @@ pub trait UserDirectory: Debug + Send + Sync + 'static {
     ///
     /// [`StoreError`] when the directory cannot be read.
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError>;
+
+    /// How a cache learns that a user has changed: the same one that the
+    /// [store](crate::TokenStore::changes) has, where both keep their rows together. `None`, as it is
+    /// by default, has the state of a token's owner read at each call.
+    ///
+    /// # Behavior
+    ///
+    /// - **user-changes.1** When a user has been put or removed, that is counted from the
+    ///   acknowledgement on, whichever handle and whichever process did it.
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        None
+    }
 }
 
 /// A directory that can be written: what backends offer to hosts that have no user table. Each

@@ -97,13 +97,14 @@ pub use policy::Policy;
 pub use random::{Random, RandomError, SeededRandom, SystemRandom};
 pub use reconcile::{ManagedToken, Reconcile, ReconcileError, ReconcileReport, Reconciled};
 pub use service::{
-    Authenticated, Created, MAX_ATTEMPTS, OpenError, Pagination, RekeyReport, Rotated, SweepReport,
-    TokenListing, TokenService, TokenServiceBuilder, TokenSlice, Updated, UsedBy,
+    Authenticated, Caching, Created, MAX_ATTEMPTS, OpenError, Pagination, RekeyReport, Rotated,
+    SweepReport, TokenListing, TokenService, TokenServiceBuilder, TokenSlice, Updated, UsedBy,
+    VerifyCache,
 };
 pub use store::{
-    Change, Commit, CommitError, Cursor, EventPosition, EventQuery, Filter, Lookup, SearchWord,
-    SortField, SortKey, SortValue, StoreError, StoreErrorKind, TokenOrder, TokenPage, TokenQuery,
-    TokenStore, Touch, UniqueField, Visibility, Window,
+    Change, ChangeCounters, Changes, Commit, CommitError, Cursor, EventPosition, EventQuery,
+    Filter, Lookup, SearchWord, SortField, SortKey, SortValue, StoreError, StoreErrorKind, Subject,
+    TokenOrder, TokenPage, TokenQuery, TokenStore, Touch, UniqueField, Visibility, Window,
 };
 pub use timestamp::Timestamp;
 pub use token::{Intent, Revision, Token, TokenId};

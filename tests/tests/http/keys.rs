@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use tokenkeep::{KeyScheme, TokenService};
+use tokenkeep::KeyScheme;
 use tokenkeep_tests::backend::{Loaded, LoadedMemory};
 use tokenkeep_tests::fixture::Fixture;
 use tokenkeep_tests::http::{request, send};
@@ -41,7 +41,7 @@ async fn the_keys_that_are_answered_with_open_doors() {
 async fn a_service_that_retains_no_keys_shows_a_new_one_once() {
     let fixture = Fixture::read();
     let backend = LoadedMemory(&fixture).fresh();
-    let service = TokenService::builder(backend.tokens.clone(), backend.users.clone());
+    let service = backend.builder();
     let service = service.keys(KeyScheme::digest_only()).open().await.unwrap();
     // The fixture's clock has stopped; this one has not, and only this key never expires.
     let router: Router = tokenkeep_axum::router(service);

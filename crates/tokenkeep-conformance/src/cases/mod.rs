@@ -1,5 +1,6 @@
 //! The cases, by the method that they test.
 
+pub(crate) mod changes;
 pub(crate) mod commit;
 pub(crate) mod events;
 pub(crate) mod find;

@@ -6,6 +6,7 @@ use crate::access::Caller;
 use crate::error::TokenError;
 use crate::key::TokenKey;
 use crate::service::TokenService;
+use crate::service::cache::{Cache, Known};
 use crate::store::{Lookup, StoreError};
 use crate::timestamp::Timestamp;
 use crate::token::{Intent, Token};
@@ -115,13 +116,44 @@ impl TokenService {
         intent: Intent,
         now: Timestamp,
     ) -> Result<Option<Arc<Token>>, StoreError> {
-        let token = self.token_with_key(key).await?;
-        let token = token.filter(|token| token.intent == intent && !token.is_expired(now));
-        let Some(token) = token else {
+        let known = match &self.parts.cache {
+            Some(cache) => self.known_by_key(key, cache).await?,
+            None => {
+                self.token_with_key(key).await?.map(|token| Known { token, owner_is_active: None })
+            }
+        };
+        let is_valid = |token: &Token| token.intent == intent && !token.is_expired(now);
+        let Some(known) = known.filter(|known| is_valid(&known.token)) else {
             return Ok(None);
         };
-        let owner_is_active = self.parts.directory.is_active(token.owner).await? == Some(true);
-        Ok(owner_is_active.then_some(token))
+        let owner_is_active = match known.owner_is_active {
+            Some(is_active) => is_active,
+            None => self.owner_is_active(&known.token).await?,
+        };
+        Ok(owner_is_active.then_some(known.token))
+    }
+
+    /// What the cache knows of this key, or else the store.
+    async fn known_by_key(&self, key: &str, cache: &Cache) -> Result<Option<Known>, StoreError> {
+        let moment = cache.moment()?;
+        let mut digests = self.parts.keys.digests(key);
+        if let Some(known) = digests.find_map(|digest| cache.get(&digest, moment)) {
+            return Ok(Some(known));
+        }
+        let Some(token) = self.token_with_key(key).await? else {
+            return Ok(None);
+        };
+        let mut owner_is_active = None;
+        if cache.keeps_owners() {
+            owner_is_active = Some(self.owner_is_active(&token).await?);
+        }
+        let known = Known { token, owner_is_active };
+        cache.put(known.clone(), moment);
+        Ok(Some(known))
+    }
+
+    async fn owner_is_active(&self, token: &Token) -> Result<bool, StoreError> {
+        Ok(self.parts.directory.is_active(token.owner).await? == Some(true))
     }
 
     /// The token that has this key, however it was digested.

@@ -1,6 +1,7 @@
 //! The operations, one file each.
 
 mod authenticate;
+mod cache;
 mod commit;
 mod consume;
 mod create;
@@ -24,6 +25,7 @@ mod view_key;
 use std::sync::Arc;
 
 pub use authenticate::Authenticated;
+pub use cache::{Caching, VerifyCache};
 pub use create::Created;
 pub use list::{Pagination, TokenListing, TokenSlice};
 pub use open::OpenError;
@@ -41,6 +43,7 @@ use crate::key::KeyScheme;
 use crate::managed::Marker;
 use crate::policy::{Conflicts, Policy};
 use crate::random::{Random, SystemRandom};
+use crate::service::cache::Cache;
 use crate::service::last_used::PendingTouches;
 use crate::store::{Lookup, StoreError, TokenStore};
 use crate::token::TokenId;
@@ -89,6 +92,7 @@ struct Parts {
     installation_id: Arc<str>,
     events: EventMaker,
     last_used: PendingTouches,
+    cache: Option<Cache>,
 }
 
 /// How often an operation is tried before it fails as contended. Of those who race for a token one
@@ -96,7 +100,7 @@ struct Parts {
 pub const MAX_ATTEMPTS: u32 = 32;
 
 /// Puts a [`TokenService`] together. What is not set is the system's clock and randomness, the
-/// default [`Policy`], digests only, and an empty installation id.
+/// default [`Policy`], digests only, an empty installation id, and no [`VerifyCache`].
 ///
 /// ```
 /// # pollster::block_on(async {
@@ -118,6 +122,7 @@ pub const MAX_ATTEMPTS: u32 = 32;
 #[derive(Debug)]
 pub struct TokenServiceBuilder {
     parts: Parts,
+    cache: Option<VerifyCache>,
 }
 
 impl TokenService {
@@ -138,8 +143,16 @@ impl TokenService {
                 installation_id: "".into(),
                 events: EventMaker::default(),
                 last_used: PendingTouches::default(),
+                cache: None,
             },
+            cache: None,
         }
+    }
+
+    /// Whether authentication uses a cache, and how exactly.
+    #[must_use]
+    pub fn caching(&self) -> Caching {
+        self.parts.cache.as_ref().map_or(Caching::Off, Cache::caching)
     }
 
     /// Which of the wanted values belong to tokens other than `to`.
@@ -204,6 +217,13 @@ impl TokenServiceBuilder {
     #[must_use]
     pub fn installation_id(mut self, installation_id: impl Into<Arc<str>>) -> Self {
         self.parts.installation_id = installation_id.into();
+        self
+    }
+
+    /// What authentication has read is kept for the next one.
+    #[must_use]
+    pub fn cache(mut self, cache: VerifyCache) -> Self {
+        self.cache = Some(cache);
         self
     }
 }

@@ -50,11 +50,13 @@ impl TokenServiceBuilder {
     ///
     /// [`OpenError`].
     pub async fn open(self) -> Result<TokenService, OpenError> {
-        for id in self.parts.store.pepper_ids().await? {
-            if !self.parts.keys.knows_pepper(id) {
+        let Self { mut parts, cache } = self;
+        for id in parts.store.pepper_ids().await? {
+            if !parts.keys.knows_pepper(id) {
                 return Err(OpenError::UnknownPepper(id));
             }
         }
-        Ok(TokenService { parts: Arc::new(self.parts) })
+        parts.cache = cache.and_then(|cache| cache.open(&*parts.store, &*parts.directory));
+        Ok(TokenService { parts: Arc::new(parts) })
     }
 }

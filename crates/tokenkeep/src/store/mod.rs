@@ -1,5 +1,6 @@
 //! The storage contract: what a backend keeps, and what it promises.
 
+mod changes;
 mod commit;
 mod error;
 mod prefix;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use changes::{ChangeCounters, Changes, Subject};
 pub use commit::{Change, Commit, CommitError, UniqueField};
 pub use error::{StoreError, StoreErrorKind};
 pub use query::{
@@ -231,6 +233,18 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     ///
     /// [`StoreError`] when the store cannot be written.
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// How a cache learns that tokens have changed; `None`, as it is by default, where the store
+    /// cannot tell.
+    ///
+    /// # Behavior
+    ///
+    /// - **changes.1** When a change of a token has been acknowledged, a touch included, it is
+    ///   counted from then on, whichever handle and whichever process made it.
+    /// - **changes.2** It is the same one each time.
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        None
+    }
 }
 
 /// By what a token is looked up.

@@ -1,0 +1,254 @@
+//! The verify cache: what an authentication has read, kept for the next one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::directory::UserDirectory;
+use crate::key::KeyDigest;
+use crate::store::{ChangeCounters, Changes, StoreError, TokenStore};
+use crate::token::Token;
+
+/// Lets a service keep what authentication reads: the tokens that were shown last, and whether
+/// their owners are active. Off unless it is [set](crate::TokenServiceBuilder::cache).
+///
+/// It is exact wherever the store can tell that its rows have changed (see
+/// [`Changes`]): an authentication that starts after a revocation was acknowledged is refused, in
+/// every process. What is kept are rows, never verdicts: expiry and the owner's state are judged at
+/// each call. The owner's state is kept where the directory is part of the store, and asked for at
+/// each call where it is not. Keys that open nothing are not kept.
+///
+/// A store that cannot tell, as PostgreSQL, is read at each call as if there were no cache, unless
+/// the host [accepts](Self::accept_staleness) that a revocation takes its time.
+///
+/// ```
+/// # pollster::block_on(async {
+/// # use std::sync::Arc;
+/// # use tokenkeep::{Caller, Timestamp, TokenChange, TokenError, User, UserId, UserStore};
+/// use tokenkeep::{Caching, TokenService, VerifyCache};
+/// # use tokenkeep_memory::MemoryStore;
+///
+/// # let store = Arc::new(MemoryStore::new());
+/// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+/// # store.put_user(alice).await?;
+/// let cache = VerifyCache::of(10_000);
+/// let service = TokenService::builder(store.clone(), store).cache(cache).open().await?;
+/// assert_eq!(service.caching(), Caching::Exact);
+/// # let alice = Caller::User(UserId::new(2));
+/// let key = service.create(&alice, TokenChange::new().identifier("ci")).await?.key;
+/// let header = format!("Bearer {}", key.expose());
+/// service.authenticate(Some(header.as_bytes())).await?;
+/// service.authenticate(Some(header.as_bytes())).await?;
+/// service.delete(&alice, "ci", tokenkeep::Expected::Anything).await?;
+/// let revoked = service.authenticate(Some(header.as_bytes())).await;
+/// assert!(matches!(revoked, Err(TokenError::InvalidKey)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyCache {
+    tokens: usize,
+    staleness: Option<Duration>,
+}
+
+/// How a service uses its [`VerifyCache`].
+///
+/// See there for an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// Every authentication reads the store.
+    Off,
+    /// Nothing that was acknowledged is missed.
+    Exact,
+    /// A revocation, a new key or a deactivation may be missed for this long.
+    Stale(Duration),
+}
+
+impl VerifyCache {
+    /// A cache of at most this many tokens, or somewhat more; 16,777,216 are the most. Each place
+    /// takes 32 bytes from the start, and the token itself once it is there: as much as it has text,
+    /// and about 250 bytes.
+    #[must_use]
+    pub const fn of(tokens: usize) -> Self {
+        Self { tokens, staleness: None }
+    }
+
+    /// Uses the cache on stores too that cannot tell whether their rows have changed. What was read
+    /// is then used for `staleness`: until that has passed, a revoked key may still be accepted.
+    #[must_use]
+    pub const fn accept_staleness(mut self, staleness: Duration) -> Self {
+        self.staleness = Some(staleness);
+        self
+    }
+
+    /// The cache for these rows; `None` where it has to be off.
+    pub(super) fn open(
+        self,
+        store: &dyn TokenStore,
+        directory: &dyn UserDirectory,
+    ) -> Option<Cache> {
+        let staleness = self.staleness.filter(|staleness| !staleness.is_zero());
+        let freshness = match (store.changes(), staleness) {
+            _ if self.tokens == 0 => return None,
+            (Some(changes), _) => Freshness::Exact {
+                keeps_owners: directory.changes().is_some_and(|users| is_same(&users, &changes)),
+                changes,
+            },
+            (None, Some(staleness)) => Freshness::Stale { staleness, start: Instant::now() },
+            (None, None) => return None,
+        };
+        Some(Cache { freshness, sets: sets_for(self.tokens) })
+    }
+}
+
+/// What authentication has read, and is kept as long as it holds.
+#[derive(Debug)]
+pub(super) struct Cache {
+    freshness: Freshness,
+    sets: Box<[Mutex<Set>]>,
+}
+
+/// How it is known that what was read still holds.
+#[derive(Debug)]
+enum Freshness {
+    Exact { changes: Arc<dyn Changes>, keeps_owners: bool },
+    Stale { staleness: Duration, start: Instant },
+}
+
+/// What a decision needs to know.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) token: Arc<Token>,
+    /// Whether its owner is active; `None` where that has to be asked.
+    pub(super) owner_is_active: Option<bool>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    known: Known,
+    /// The stamp of its rows, or when it was read.
+    since: u64,
+}
+
+impl Entry {
+    fn holds_at(&self, moment: Moment<'_>) -> bool {
+        let token = &self.known.token;
+        match moment {
+            Moment::Exact { counters, .. } => counters.stamp(token.id, token.owner) == self.since,
+            Moment::Stale { oldest, .. } => self.since >= oldest,
+        }
+    }
+}
+
+/// A moment before a look-up: what is read after it is at least as new.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Moment<'a> {
+    Exact {
+        counters: &'a ChangeCounters,
+        total: u64,
+    },
+    /// In microseconds since the cache was opened; what was read at `oldest` still holds.
+    Stale {
+        now: u64,
+        oldest: u64,
+    },
+}
+
+/// Digests are random, so that one chooses its place by itself: a set, and in it the place that
+/// was used first.
+type Set = [Option<Entry>; WAYS];
+
+/// How many places there are in a set.
+const WAYS: usize = 4;
+
+/// The most sets that a cache has.
+const MAX_SETS: usize = 1 << 22;
+
+fn sets_for(tokens: usize) -> Box<[Mutex<Set>]> {
+    let sets = tokens.div_ceil(WAYS).clamp(1, MAX_SETS).next_power_of_two();
+    (0..sets).map(|_| Mutex::default()).collect()
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Whether both are the same, and not only alike.
+fn is_same(one: &Arc<dyn Changes>, other: &Arc<dyn Changes>) -> bool {
+    std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
+}
+
+impl Cache {
+    pub(super) const fn caching(&self) -> Caching {
+        match self.freshness {
+            Freshness::Exact { .. } => Caching::Exact,
+            Freshness::Stale { staleness, .. } => Caching::Stale(staleness),
+        }
+    }
+
+    /// Whether the owner's state is kept with the token.
+    pub(super) const fn keeps_owners(&self) -> bool {
+        match self.freshness {
+            Freshness::Exact { keeps_owners, .. } => keeps_owners,
+            Freshness::Stale { .. } => true,
+        }
+    }
+
+    /// The present, as a look-up that begins now has to see it.
+    pub(super) fn moment(&self) -> Result<Moment<'_>, StoreError> {
+        match &self.freshness {
+            Freshness::Exact { changes, .. } => {
+                let counters = changes.now()?;
+                Ok(Moment::Exact { counters, total: counters.total() })
+            }
+            Freshness::Stale { staleness, start } => {
+                let now = start.elapsed();
+                let oldest = now.saturating_sub(*staleness);
+                Ok(Moment::Stale { now: micros(now), oldest: micros(oldest) })
+            }
+        }
+    }
+
+    /// What is known of the token with this digest, if that still holds.
+    pub(super) fn get(&self, digest: &KeyDigest, moment: Moment<'_>) -> Option<Known> {
+        let mut set = self.set(digest)?;
+        let is_it = |entry: &Entry| entry.known.token.key_digest == *digest;
+        let place = set.iter_mut().find(|place| place.as_ref().is_some_and(is_it))?;
+        if !place.as_ref().is_some_and(|entry| entry.holds_at(moment)) {
+            *place = None;
+        }
+        place.as_ref().map(|entry| entry.known.clone())
+    }
+
+    /// Keeps what was read after `moment`, unless it may have changed meanwhile.
+    pub(super) fn put(&self, known: Known, moment: Moment<'_>) {
+        let since = match moment {
+            Moment::Exact { counters, total } => {
+                let stamp = counters.stamp(known.token.id, known.token.owner);
+                if counters.total() != total {
+                    return;
+                }
+                stamp
+            }
+            Moment::Stale { now, .. } => now,
+        };
+        let digest = known.token.key_digest.clone();
+        let Some(mut set) = self.set(&digest) else { return };
+        // The last place holds what came first, unless one is empty or had the token already.
+        let is_it = |entry: &Entry| entry.known.token.key_digest == digest;
+        let place = set.iter().position(|place| place.as_ref().is_none_or(is_it));
+        let end = place.unwrap_or(WAYS - 1);
+        if let Some(places) = set.get_mut(..=end) {
+            places.rotate_right(1);
+        }
+        if let Some(first) = set.first_mut() {
+            *first = Some(Entry { known, since });
+        }
+    }
+
+    fn set(&self, digest: &KeyDigest) -> Option<MutexGuard<'_, Set>> {
+        let [.., high, middle, low] = *digest.as_bytes();
+        let number = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let set = self.sets.get(number % self.sets.len().max(1))?;
+        Some(set.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,61 @@
+//! What a host gets that accepts staleness.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokenkeep::{Caching, Expected, Intent, Token, TokenError, TokenService, VerifyCache};
+use tokenkeep_tests::meddling::MeddledStore;
+use tokenkeep_tests::scene::{ADMIN, ALICE, HOUR, Scene, bearer, row, shifted};
+
+/// A service on a store that cannot tell what has changed.
+async fn on_deaf(scene: &Scene, cache: VerifyCache) -> TokenService {
+    let deaf = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+    scene.builder(deaf).cache(cache).open().await.unwrap()
+}
+
+#[pollster::test]
+async fn a_revocation_binds_when_the_accepted_time_has_passed() {
+    for scene in Scene::everywhere().await {
+        let staleness = Duration::from_millis(300);
+        let service = on_deaf(&scene, VerifyCache::of(100).accept_staleness(staleness)).await;
+        assert_eq!(service.caching(), Caching::Stale(staleness));
+        let header = bearer(&scene.create("stale", Intent::Api).await.key);
+        service.authenticate(Some(&header)).await.unwrap();
+        service.delete(&ADMIN, "stale", Expected::Anything).await.unwrap();
+        thread::sleep(staleness + Duration::from_millis(1));
+        let late = service.authenticate(Some(&header)).await;
+        assert!(matches!(late, Err(TokenError::InvalidKey)), "{}", scene.name());
+    }
+}
+
+#[pollster::test]
+async fn expiry_is_judged_at_each_call() {
+    for scene in Scene::everywhere().await {
+        let hour = Duration::from_hours(1);
+        let service = on_deaf(&scene, VerifyCache::of(100).accept_staleness(hour)).await;
+        let soon = Some(shifted(scene.now(), HOUR));
+        let token = row(1, "expires", ALICE, "the key of a token that expires");
+        scene.insert([Token { expires: soon, expiring: true, ..token }]).await;
+        let header = b"Bearer the key of a token that expires";
+        service.authenticate(Some(header)).await.unwrap();
+        scene.clock.advance(hour + Duration::from_micros(1));
+        let late = service.authenticate(Some(header)).await;
+        assert!(matches!(late, Err(TokenError::InvalidKey)), "{}", scene.name());
+    }
+}
+
+#[pollster::test]
+async fn a_store_that_cannot_tell_is_not_cached_unless_that_is_accepted() {
+    for scene in Scene::everywhere().await {
+        for cache in [VerifyCache::of(100), VerifyCache::of(100).accept_staleness(Duration::ZERO)] {
+            let service = on_deaf(&scene, cache).await;
+            assert_eq!(service.caching(), Caching::Off);
+            let created = scene.create("uncached", Intent::Api).await;
+            let header = bearer(&created.key);
+            service.authenticate(Some(&header)).await.unwrap();
+            service.delete(&ADMIN, "uncached", Expected::Anything).await.unwrap();
+            assert!(service.authenticate(Some(&header)).await.is_err(), "{}", scene.name());
+        }
+    }
+}
