@@ -158,6 +158,7 @@ impl Tokens {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "this program has no clock of tokenkeep's")]
 fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
 }
