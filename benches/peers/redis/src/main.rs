@@ -1,5 +1,5 @@
 //! Tokens in Redis, with a server of its own that ends with this program. A token is a hash, found
-//! by its key's digest; a change compares the revision, writes the hash and adds to a stream.
+//! by its key's digest; a change raises the revision, writes the hash and adds to a stream.
 //! Each call is one script, so one round trip: the best that Redis can do.
 //!
 //! `peer-redis DIRECTORY TOKENS always|no`: whether each write is flushed before it is answered.

@@ -1,6 +1,6 @@
 //! Tokens as one would write them for a service by axum and sqlx, in a SQLite file: a pool as sqlx
-//! makes it, a transaction for each change. What is read, compared and written is what tokenkeep
-//! reads, compares and writes, with the same indexes.
+//! makes it, a transaction for each change. It reads, compares and writes what tokenkeep
+//! does, except that it knows no groups and no markers, and writes no identifier into an event.
 //!
 //! `peer-sqlx DIRECTORY TOKENS`: prints the address where it serves HTTP, and then answers turns
 //! that are made in process.
