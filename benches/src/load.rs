@@ -1,30 +1,34 @@
-//! A hundred thousand tokens of a thousand users.
+//! Tokens of a thousand users, and a service on them.
 
 use std::sync::Arc;
 
 use tokenkeep::{
-    Change, Commit, Intent, KeyDigest, Revision, Timestamp, Token, TokenId, TokenKey, TokenStore,
-    User, UserId, UserStore,
+    Caller, Change, Commit, Intent, KeyDigest, Revision, Timestamp, Token, TokenChange, TokenId,
+    TokenKey, TokenService, TokenStore, User, UserId, UserStore,
 };
+pub use tokenkeep_load::{USERS, identifier, key, pick};
 
-/// How many tokens there are.
-pub const TOKENS: u64 = 100_000;
+/// Fills an empty store, users first.
+pub async fn fill(tokens: &dyn TokenStore, users: &dyn UserStore, count: u64) {
+    fill_users(users).await;
+    fill_tokens(tokens, (0..count).map(token)).await;
+}
 
-/// How many users own them.
-pub const USERS: u64 = 1_000;
-
-/// Fills an empty store.
-pub async fn fill(tokens: &dyn TokenStore, users: &dyn UserStore) {
+/// Fills an empty directory.
+pub async fn fill_users(users: &dyn UserStore) {
     for number in 0..USERS {
         let uuid = uuid::Uuid::from_u128(number.into());
         let name = format!("user-{number}");
         users.put_user(User::new(user(number), uuid, name, Timestamp::MIN)).await.unwrap();
     }
-    let numbers: Vec<_> = (0..TOKENS).collect();
-    for batch in numbers.chunks(1_000) {
-        let insert = |number: &u64| Change::Insert(Arc::new(token(*number)));
-        let changes = batch.iter().map(insert).collect();
-        tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
+}
+
+/// Commits tokens, a thousand at a time.
+pub async fn fill_tokens(store: &dyn TokenStore, tokens: impl Iterator<Item = Token>) {
+    let mut changes = tokens.map(|token| Change::Insert(Arc::new(token))).peekable();
+    while changes.peek().is_some() {
+        let changes = changes.by_ref().take(1_000).collect();
+        store.commit(Commit { changes, events: Vec::new() }).await.unwrap();
     }
 }
 
@@ -32,7 +36,7 @@ pub async fn fill(tokens: &dyn TokenStore, users: &dyn UserStore) {
 pub fn token(number: u64) -> Token {
     let created = Timestamp::from_micros(1_700_000_000_000_000).unwrap();
     Token {
-        id: TokenId::from_bytes(scattered(number).to_be_bytes()),
+        id: TokenId::from_bytes(tokenkeep_load::scattered(number).to_be_bytes()),
         identifier: identifier(number).parse().unwrap(),
         intent: if number.is_multiple_of(2) { Intent::Api } else { Intent::AppPassword },
         owner: user(number % USERS),
@@ -50,24 +54,36 @@ pub fn token(number: u64) -> Token {
     }
 }
 
-pub fn identifier(number: u64) -> String {
-    format!("token-{number:08}")
-}
-
-/// A key of the length that is generated.
-pub fn key(number: u64) -> String {
-    format!("{number:060}")
-}
-
+/// The user of that number.
 pub fn user(number: u64) -> UserId {
     UserId::new(i64::try_from(number).unwrap())
 }
 
-/// The number of the token that call `call` takes: all over the store, in no order.
-pub fn pick(call: u64) -> u64 {
-    u64::try_from(scattered(call) % u128::from(TOKENS)).unwrap()
+/// A service on a store that keeps the users, too.
+pub fn service<S: TokenStore + UserStore>(store: &Arc<S>) -> TokenService {
+    pollster::block_on(TokenService::builder(store.clone(), store.clone()).open()).unwrap()
 }
 
-fn scattered(number: u64) -> u128 {
-    (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+/// The number of the `api` token that a call authenticates with.
+pub fn picked_to_authenticate(call: u64, tokens: u64) -> u64 {
+    pick(call, tokens) & !1
+}
+
+/// The number of the app password that a call updates: its expiry is left alone.
+pub fn picked_to_update(call: u64, tokens: u64) -> u64 {
+    pick(call, tokens) | 1
+}
+
+/// Authenticates by the key of one of so many tokens.
+pub async fn authenticate(service: &TokenService, call: u64, tokens: u64) {
+    let header = format!("Bearer {}", key(picked_to_authenticate(call, tokens)));
+    service.authenticate(Some(header.as_bytes())).await.unwrap();
+}
+
+/// Changes the description of one of so many tokens, as its owner.
+pub async fn update(service: &TokenService, call: u64, tokens: u64) {
+    let number = picked_to_update(call, tokens);
+    let caller = Caller::User(user(number % USERS));
+    let change = TokenChange::new().description(format!("changed by call {call}"));
+    service.partial_update(&caller, &identifier(number), change).await.unwrap();
 }
