@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
-use tokenkeep::TokenService;
+use tokenkeep::{TokenService, VerifyCache};
 use tokenkeep_load::Times;
 use tokenkeep_memory::MemoryStore;
 use tokenkeep_sqlite::{Sharing, SqliteOptions};
@@ -28,7 +28,7 @@ pub fn measure(scale: &Scale) -> Findings {
         Row::ratio("authenticate-single", sqlite(scale, Sharing::SingleProcess), Unit::Seconds),
     ];
     rows.extend(memory(scale));
-    rows.extend(cached());
+    rows.extend(cached(scale));
     Findings { rows, lines: by_number_of_tokens(scale), ..Findings::default() }
 }
 
@@ -137,15 +137,56 @@ fn memory(scale: &Scale) -> [Row; 3] {
     ]
 }
 
-/// The goals of a cache in front of a file.
-fn cached() -> impl Iterator<Item = Row> {
-    let goals = [
-        "authenticate-cached-single",
-        "authenticate-cached-single-many",
-        "authenticate-cached-single-two",
-        "authenticate-cached-shared",
-    ];
-    goals.into_iter().map(|goal| Row::not_measured(goal, "there is no cache yet"))
+/// A cache in front of a file: every token has been shown before.
+fn cached(scale: &Scale) -> [Row; 4] {
+    let single = cached_service(scale.tokens, Sharing::SingleProcess);
+    let headers = Headers::new(scale.tokens);
+    let bare = Bare::new(Sharing::SingleProcess, scale.tokens);
+    let mut bare_look_up = look_up(&bare.connection);
+    let one = compare(
+        scale,
+        50_000,
+        |call| authenticate(&single.1, headers.of(call)),
+        |call| bare_look_up(headers.of(call)),
+    );
+    let two = two_threads(scale, 100_000, |call| {
+        authenticate(&single.1, headers.of(call));
+    });
+    drop(single);
+
+    let shared = cached_service(scale.tokens, Sharing::Shared);
+    let bare = Bare::new(Sharing::Shared, scale.tokens);
+    let mut bare_look_up = look_up(&bare.connection);
+    let exact = compare(
+        scale,
+        20_000,
+        |call| authenticate(&shared.1, headers.of(call)),
+        |call| bare_look_up(headers.of(call)),
+    );
+    drop(shared);
+
+    let single = cached_service(scale.many, Sharing::SingleProcess);
+    let headers = Headers::new(scale.many);
+    let many = alone(scale, 100_000, |call| authenticate(&single.1, headers.of(call)));
+    [
+        Row::figure_beside("authenticate-cached-single", one),
+        Row::figure("authenticate-cached-single-many", many),
+        Row::figure_beside("authenticate-cached-single-two", two),
+        Row::ratio("authenticate-cached-shared", exact, Unit::Seconds),
+    ]
+}
+
+/// A service with a cache that has room for every token, and has each.
+fn cached_service(tokens: u64, sharing: Sharing) -> (Files, TokenService) {
+    let files = Files::new(&SqliteOptions::new().sharing(sharing), tokens);
+    let cache = VerifyCache::of(usize::try_from(tokens).unwrap() * 2);
+    let builder = TokenService::builder(files.store.clone(), files.store.clone()).cache(cache);
+    let service = pollster::block_on(builder.open()).unwrap();
+    for number in (0..tokens).step_by(2) {
+        let header = format!("Bearer {}", key(number));
+        authenticate(&service, header.as_bytes());
+    }
+    (files, service)
 }
 
 /// How long an authentication takes with more and more tokens.
