@@ -13,7 +13,7 @@ use tokenkeep_tests::scene::{row, user};
 /// How many races each test runs.
 pub(crate) fn races() -> u64 {
     let races = std::env::var("TOKENKEEP_REVOCATION_RACES").ok();
-    races.and_then(|races| races.parse().ok()).unwrap_or(10_000)
+    races.and_then(|races| races.parse().ok()).unwrap_or(2_000)
 }
 
 /// The owner of every token.
