@@ -27,8 +27,10 @@ pub struct SqliteStore {
     pub(crate) path: PathBuf,
     /// None where the writing connection reads, too.
     readers: Option<Arc<Readers>>,
-    pub(crate) writer: Writer,
     changes: Arc<dyn Changes>,
+    /// Behind whatever has readers, so that it is closed last: only a connection that writes can
+    /// take the log away.
+    pub(crate) writer: Writer,
 }
 
 impl SqliteStore {
@@ -47,7 +49,7 @@ impl SqliteStore {
         writer: Writer,
         changes: Arc<dyn Changes>,
     ) -> Self {
-        Self { path, readers, writer, changes }
+        Self { path, readers, changes, writer }
     }
 
     /// Whether no other connection can read the file.
