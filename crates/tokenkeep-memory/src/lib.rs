@@ -25,9 +25,11 @@
 #![forbid(unsafe_code)]
 
 mod failing;
+mod names;
+mod rows;
+mod select;
+mod shard;
 mod store;
-mod tokens;
-mod trail;
 mod users;
 
 pub use failing::{FailingDirectory, FailingStore};

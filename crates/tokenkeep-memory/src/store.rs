@@ -1,48 +1,91 @@
-//! The store: a lock around each of three kinds of rows.
+//! The store: rows in shards, each behind a lock.
+//!
+//! Whoever changes rows locks all the shards that it reads and writes, in the order of their
+//! numbers, before it looks; whoever reads one token locks the shard of the name that it asks for.
+//! So changes of different tokens seldom wait for each other, and nobody sees a part of one.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU8;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Subject,
-    Timestamp, Token, TokenPage, TokenQuery, TokenStore, Touch,
+    ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, KeyDigest, Lookup, StoreError,
+    Subject, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UniqueField,
 };
 
-use crate::tokens::Tokens;
-use crate::trail::Trail;
+use crate::names::{Hasher, Places, SHARDS};
+use crate::rows::Rows;
+use crate::shard::Shard;
 use crate::users::Users;
 
 /// Keeps tokens, events and users in memory. What was acknowledged lasts as long as the store.
 ///
 /// See the [crate's page](crate) for an example.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
-    rows: RwLock<Rows>,
+    hasher: Hasher,
+    shards: Box<[RwLock<Shard>]>,
     pub(crate) users: RwLock<Users>,
     pub(crate) changes: Arc<ChangeCounters>,
-}
-
-/// What a commit changes at once.
-#[derive(Debug, Default)]
-struct Rows {
-    tokens: Tokens,
-    trail: Trail,
 }
 
 impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            hasher: Hasher::default(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            users: RwLock::default(),
+            changes: Arc::default(),
+        }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Rows> {
-        read(&self.rows)
+    fn find_now(&self, lookup: Lookup<'_>) -> Option<Arc<Token>> {
+        let hash = self.hasher.name(lookup);
+        let shard = self.shards.get(hash.shard())?;
+        read(shard).find(hash, lookup).cloned()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Rows> {
-        write(&self.rows)
+    fn read_all(&self) -> Rows<'_, RwLockReadGuard<'_, Shard>> {
+        let shards = self.shards.iter().enumerate();
+        Rows {
+            hasher: &self.hasher,
+            shards: shards.map(|(number, shard)| (number, read(shard))).collect(),
+        }
+    }
+
+    fn write(&self, places: Places) -> Rows<'_, RwLockWriteGuard<'_, Shard>> {
+        let shards = self.shards.iter().enumerate().filter(|(number, _)| places.contains(*number));
+        Rows {
+            hasher: &self.hasher,
+            shards: shards.map(|(number, shard)| (number, write(shard))).collect(),
+        }
+    }
+
+    /// Locks the shards that are needed, as what is there tells. That may change until they are
+    /// locked: then it is asked again.
+    fn write_where(
+        &self,
+        needed: impl Fn(&dyn Fn(TokenId) -> Option<Arc<Token>>) -> Places,
+    ) -> Rows<'_, RwLockWriteGuard<'_, Shard>> {
+        let mut places = needed(&|id| self.find_now(Lookup::Id(id)));
+        loop {
+            let rows = self.write(places);
+            let now = needed(&|id| rows.find(Lookup::Id(id)).cloned());
+            if places.cover(now) {
+                return rows;
+            }
+            drop(rows);
+            places = now;
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -60,46 +103,44 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 #[async_trait]
 impl TokenStore for MemoryStore {
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
-        Ok(self.read().tokens.find(lookup).cloned())
+        Ok(self.find_now(lookup))
     }
 
     async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        Ok(self.read().tokens.pepper_ids())
+        let rows = self.read_all();
+        let digests = rows.tokens(UniqueField::Key).map(|token| &token.key_digest);
+        let ids: BTreeSet<_> = digests.filter_map(KeyDigest::pepper_id).collect();
+        Ok(ids.into_iter().collect())
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        Ok(self.read().tokens.list(query))
+        Ok(self.read_all().list(query))
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
-        let mut rows = self.write();
-        let undo = rows.tokens.apply(&commit.changes)?;
-        if let Err(error) = rows.trail.check_new(&commit.events) {
-            rows.tokens.undo(undo);
-            return Err(error.into());
-        }
-        for event in commit.events {
-            rows.trail.append(event);
-        }
-        self.changes.note(commit.changes.iter().map(|change| Subject::Token(change.token_id())));
+        let about: Vec<_> =
+            commit.changes.iter().map(|change| Subject::Token(change.token_id())).collect();
+        let mut rows = self.write_where(|find| self.hasher.places_of_commit(&commit, find));
+        rows.commit(commit)?;
+        self.changes.note(about);
         Ok(())
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
-        let mut rows = self.write();
         for touch in touches {
-            rows.tokens.touch(touch);
+            let mut rows = self.write_where(|find| self.hasher.places_of_row(touch.token, find));
+            rows.touch(touch);
         }
         self.changes.note(touches.iter().map(|touch| Subject::Token(touch.token)));
         Ok(())
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        Ok(self.read().trail.select(query))
+        Ok(self.read_all().events(query))
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.write().trail.prune(before))
+        Ok(self.write(Places::ALL).prune(before))
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
