@@ -1,36 +1,47 @@
 //! What tokens are found by, and where.
 
 use std::hash::BuildHasher;
+use std::iter;
 
 use hashbrown::DefaultHashBuilder;
 use tokenkeep::{EventId, Lookup, Token, TokenId, UniqueField};
 
-/// How many parts the rows are divided into: as many as a [`Places`] has bits. Two threads that
-/// change tokens at random meet in one of twenty cases.
-pub(crate) const SHARDS: usize = 64;
+/// How many parts the rows are divided into. A change locks four or five of them, so that two
+/// threads that change tokens at random meet in one of ten cases at most.
+pub(crate) const SHARDS: usize = 256;
 
 /// A set of shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Places(u64);
+pub(crate) struct Places([u64; SHARDS / 64]);
 
 impl Places {
-    pub(crate) const ALL: Self = Self(u64::MAX);
+    pub(crate) const ALL: Self = Self([u64::MAX; SHARDS / 64]);
 
-    pub(crate) const fn with(self, shard: usize) -> Self {
-        Self(self.0 | 1 << (shard % SHARDS))
+    pub(crate) fn with(mut self, shard: usize) -> Self {
+        if let Some(word) = self.0.get_mut(shard / 64) {
+            *word |= 1 << (shard % 64);
+        }
+        self
     }
 
-    pub(crate) const fn and(self, others: Self) -> Self {
-        Self(self.0 | others.0)
-    }
-
-    pub(crate) const fn contains(self, shard: usize) -> bool {
-        self.0 & 1 << (shard % SHARDS) != 0
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.0.iter_mut().zip(others.0).for_each(|(word, others)| *word |= others);
+        self
     }
 
     /// Whether these are all of those.
-    pub(crate) const fn cover(self, others: Self) -> bool {
-        others.0 & !self.0 == 0
+    pub(crate) fn cover(self, others: Self) -> bool {
+        self.0.into_iter().zip(others.0).all(|(these, those)| those & !these == 0)
+    }
+
+    /// Their numbers, the lowest first.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(place, word)| {
+            let words = iter::successors(Some(word), |word| Some(word & word.wrapping_sub(1)));
+            words
+                .take_while(|word| *word != 0)
+                .map(move |word| place * 64 + word.trailing_zeros() as usize)
+        })
     }
 }
 

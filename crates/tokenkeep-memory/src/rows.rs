@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use tokenkeep::{
-    Change, Commit, CommitError, Event, EventId, Lookup, Revision, StoreError, StoreErrorKind,
-    Timestamp, Token, TokenId, Touch, UniqueField,
+    Change, Commit, CommitError, Event, Lookup, Revision, StoreError, StoreErrorKind, Timestamp,
+    Token, TokenId, Touch, UniqueField,
 };
 
 use crate::names::{Hash, Hasher, Places, name};
@@ -40,13 +40,12 @@ impl<G: Deref<Target = Shard>> Rows<'_, G> {
 
     /// The events of one token in their order.
     pub(crate) fn events_of(&self, token: TokenId) -> impl Iterator<Item = &Event> {
-        let first = (token, Revision::FIRST, Timestamp::MIN, EventId::from_bytes([0; 16]));
-        let shard = self.shard(self.hasher.place_of(token));
-        let own = shard.into_iter().flat_map(move |shard| shard.of_token.range(first..));
-        let own = own.take_while(move |(of, ..)| *of == token);
-        own.filter_map(|(_, _, at, id)| {
-            self.shard(self.hasher.event(*id).shard())?.events.get(&(*at, *id))
-        })
+        let hash = self.hasher.name(Lookup::Id(token));
+        let places = self.shard(hash.shard()).map(|shard| shard.events_of(hash, token));
+        places
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, at, id)| self.shard(self.hasher.event(*id).shard())?.event(*at, *id))
     }
 }
 
@@ -187,10 +186,9 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
     fn check_new(&self, events: &[Event]) -> Result<(), StoreError> {
         let mut places = BTreeSet::new();
         let is_new = |event: &Event| {
-            let place = (event.at, event.id);
             let shard = self.shard(self.hasher.event(event.id).shard());
-            let is_there = shard.is_some_and(|shard| shard.events.contains_key(&place));
-            !is_there && (events.len() == 1 || places.insert(place))
+            let is_there = shard.is_some_and(|shard| shard.event(event.at, event.id).is_some());
+            !is_there && (events.len() == 1 || places.insert((event.at, event.id)))
         };
         if events.iter().all(is_new) {
             return Ok(());
@@ -200,29 +198,19 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
     }
 
     fn append(&mut self, event: Event) {
-        let hasher = self.hasher;
-        if let Some(shard) = self.shard_mut(hasher.name(Lookup::Id(event.token))) {
-            shard.of_token.insert((event.token, event.revision, event.at, event.id));
+        let (hasher, place) = (self.hasher, (event.revision, event.at, event.id));
+        let hash = hasher.name(Lookup::Id(event.token));
+        if let Some(shard) = self.shard_mut(hash) {
+            shard.note_event(hasher, hash, event.token, place);
         }
         if let Some(shard) = self.shard_mut(hasher.event(event.id)) {
-            shard.events.insert((event.at, event.id), event);
+            shard.add_event(event);
         }
     }
 
     /// Drops the events before a time, and tells how many.
     pub(crate) fn prune(&mut self, before: Timestamp) -> u64 {
-        let mut pruned = Vec::new();
-        for (_, shard) in &mut self.shards {
-            let from = (before, EventId::from_bytes([0; 16]));
-            let kept = shard.events.split_off(&from);
-            pruned.extend(std::mem::replace(&mut shard.events, kept).into_values());
-        }
-        for event in &pruned {
-            if let Some(shard) = self.shard_mut(self.hasher.name(Lookup::Id(event.token))) {
-                shard.of_token.remove(&(event.token, event.revision, event.at, event.id));
-            }
-        }
-        pruned.len() as u64
+        self.shards.iter_mut().map(|(_, shard)| shard.prune(before)).sum()
     }
 }
 

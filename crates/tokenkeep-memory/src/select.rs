@@ -3,9 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tokenkeep::{
-    Event, EventId, EventQuery, Timestamp, TokenPage, TokenQuery, UniqueField, Window,
-};
+use tokenkeep::{Event, EventQuery, Timestamp, TokenPage, TokenQuery, UniqueField, Window};
 
 use crate::rows::Rows;
 use crate::shard::Shard;
@@ -42,8 +40,7 @@ impl<G: Deref<Target = Shard>> Rows<'_, G> {
         let from = query.from.unwrap_or(Timestamp::MIN);
         let from = query.after.map_or(from, |after| from.max(after.at));
         let first_of_each = self.shards.iter().flat_map(|(_, shard)| {
-            let events = shard.events.range((from, EventId::from_bytes([0; 16]))..);
-            events.map(|(_, event)| event).filter(|event| query.matches(event)).take(limit)
+            shard.events_from(from).iter().filter(|event| query.matches(event)).take(limit)
         });
         let mut events: Vec<_> = first_of_each.collect();
         events.sort_unstable_by_key(|event| (event.at, event.id));

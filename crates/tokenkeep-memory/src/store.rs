@@ -9,6 +9,8 @@ use std::num::NonZeroU8;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
+use crossbeam_utils::CachePadded;
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use tokenkeep::{
     ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, KeyDigest, Lookup, StoreError,
     Subject, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UniqueField,
@@ -25,8 +27,10 @@ use crate::users::Users;
 #[derive(Debug)]
 pub struct MemoryStore {
     hasher: Hasher,
-    shards: Box<[RwLock<Shard>]>,
-    pub(crate) users: RwLock<Users>,
+    /// Apart from each other, so that a lock that is taken takes no neighbour out of other caches.
+    shards: Box<[CachePadded<RwLock<Shard>>]>,
+    /// Read by every authentication and seldom changed: readers on two threads touch two locks.
+    users: ShardedLock<Users>,
     pub(crate) changes: Arc<ChangeCounters>,
 }
 
@@ -36,10 +40,18 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self {
             hasher: Hasher::default(),
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            users: RwLock::default(),
+            shards: (0..SHARDS).map(|_| CachePadded::default()).collect(),
+            users: ShardedLock::default(),
             changes: Arc::default(),
         }
+    }
+
+    pub(crate) fn users(&self) -> ShardedLockReadGuard<'_, Users> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn users_mut(&self) -> ShardedLockWriteGuard<'_, Users> {
+        self.users.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find_now(&self, lookup: Lookup<'_>) -> Option<Arc<Token>> {
@@ -57,11 +69,8 @@ impl MemoryStore {
     }
 
     fn write(&self, places: Places) -> Rows<'_, RwLockWriteGuard<'_, Shard>> {
-        let shards = self.shards.iter().enumerate().filter(|(number, _)| places.contains(*number));
-        Rows {
-            hasher: &self.hasher,
-            shards: shards.map(|(number, shard)| (number, write(shard))).collect(),
-        }
+        let locked = |number: usize| Some((number, write(self.shards.get(number)?)));
+        Rows { hasher: &self.hasher, shards: places.numbers().filter_map(locked).collect() }
     }
 
     /// Locks the shards that are needed, as what is there tells. That may change until they are
@@ -91,12 +100,12 @@ impl Default for MemoryStore {
 
 /// Locks for reading. Nothing that runs under a lock can panic half-way, so that a poisoned lock
 /// guards rows that are whole.
-pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks for writing; see [`read`].
-pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 

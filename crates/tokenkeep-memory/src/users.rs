@@ -10,7 +10,7 @@ use tokenkeep::{
     User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 
-use crate::store::{MemoryStore, read, write};
+use crate::store::MemoryStore;
 
 /// The directory's rows.
 #[derive(Debug, Default)]
@@ -124,11 +124,11 @@ fn behind<K: Ord + Copy, V: Clone>(
 #[async_trait]
 impl UserDirectory for MemoryStore {
     async fn is_active(&self, user: UserId) -> Result<Option<bool>, StoreError> {
-        Ok(read(&self.users).users.get(&user).map(|user| user.is_active))
+        Ok(self.users().users.get(&user).map(|user| user.is_active))
     }
 
     async fn profiles(&self, users: &[UserId]) -> Result<Vec<Profile>, StoreError> {
-        let rows = read(&self.users);
+        let rows = self.users();
         Ok(users.iter().filter_map(|user| rows.profile(*user)).collect())
     }
 
@@ -137,7 +137,7 @@ impl UserDirectory for MemoryStore {
         user: UserId,
         on: Option<TokenId>,
     ) -> Result<Permissions, StoreError> {
-        Ok(read(&self.users).permissions(user, on))
+        Ok(self.users().permissions(user, on))
     }
 
     async fn granted_tokens(
@@ -145,19 +145,19 @@ impl UserDirectory for MemoryStore {
         user: UserId,
         permission: Permission,
     ) -> Result<Vec<TokenId>, StoreError> {
-        let rows = read(&self.users);
+        let rows = self.users();
         let grants = rows.grants.get(&user).into_iter().flatten();
         let granted = grants.filter(|(_, held)| held.contains(permission));
         Ok(granted.filter_map(|(token, _)| *token).collect())
     }
 
     async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
-        Ok(read(&self.users).ids.get(username).copied())
+        Ok(self.users().ids.get(username).copied())
     }
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
         let word = word.to_ascii_lowercase();
-        let rows = read(&self.users);
+        let rows = self.users();
         let matching =
             rows.ids.iter().filter(|(name, _)| name.to_ascii_lowercase().contains(&word));
         Ok(matching.map(|(_, id)| *id).collect())
@@ -172,13 +172,13 @@ impl UserDirectory for MemoryStore {
 impl UserStore for MemoryStore {
     async fn put_user(&self, user: User) -> Result<(), UserStoreError> {
         let about = Subject::User(user.id);
-        let put = write(&self.users).put_user(user);
+        let put = self.users_mut().put_user(user);
         self.changes.note([about]);
         put
     }
 
     async fn remove_user(&self, user: UserId) -> Result<bool, UserStoreError> {
-        let mut rows = write(&self.users);
+        let mut rows = self.users_mut();
         let removed = rows.users.remove(&user);
         if let Some(removed) = &removed {
             rows.ids.remove(&removed.username);
@@ -189,11 +189,11 @@ impl UserStore for MemoryStore {
     }
 
     async fn put_group(&self, group: Group) -> Result<(), UserStoreError> {
-        write(&self.users).put_group(group)
+        self.users_mut().put_group(group)
     }
 
     async fn remove_group(&self, group: GroupId) -> Result<bool, UserStoreError> {
-        Ok(write(&self.users).remove_group(group))
+        Ok(self.users_mut().remove_group(group))
     }
 
     async fn grant(
@@ -202,7 +202,7 @@ impl UserStore for MemoryStore {
         permission: Permission,
         on: Option<TokenId>,
     ) -> Result<(), UserStoreError> {
-        let mut rows = write(&self.users);
+        let mut rows = self.users_mut();
         if !rows.users.contains_key(&user) {
             return Err(UserStoreError::UnknownUser(user));
         }
@@ -217,7 +217,7 @@ impl UserStore for MemoryStore {
         permission: Permission,
         on: Option<TokenId>,
     ) -> Result<(), UserStoreError> {
-        let mut rows = write(&self.users);
+        let mut rows = self.users_mut();
         if let Some(held) = rows.grants.get_mut(&user).and_then(|grants| grants.get_mut(&on)) {
             *held = held.without(permission);
         }
@@ -225,15 +225,15 @@ impl UserStore for MemoryStore {
     }
 
     async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        Ok(behind(&read(&self.users).users, after, limit))
+        Ok(behind(&self.users().users, after, limit))
     }
 
     async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
-        Ok(behind(&read(&self.users).groups, after, limit))
+        Ok(behind(&self.users().groups, after, limit))
     }
 
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
-        let rows = read(&self.users);
+        let rows = self.users();
         let start = after.map_or(Bound::Unbounded, |after| Bound::Included(after.user));
         let grants = rows.grants_from(start);
         let is_behind = |grant: &Grant| after.is_none_or(|after| *grant > after);
