@@ -15,7 +15,7 @@ pub fn key(number: u64) -> String {
 
 /// The number of the token that call `call` takes: anywhere among `tokens`, in no order.
 pub fn pick(call: u64, tokens: u64) -> u64 {
-    u64::try_from(scattered(call) % u128::from(tokens)).unwrap()
+    u64::try_from(((scattered(call) >> 64) * u128::from(tokens)) >> 64).unwrap()
 }
 
 /// A number without an order that follows from another, different for each.

@@ -1,6 +1,7 @@
 //! Points in time, as exact as every backend keeps them.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -28,33 +29,53 @@ use crate::input::{FieldError, datetime};
 /// # Ok::<(), tokenkeep::FieldError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i64);
+pub struct Timestamp(
+    /// How far behind the microsecond before [`MIN`](Self::MIN): never zero, so that an optional
+    /// time takes no more room than a time.
+    NonZeroU64,
+);
+
+const MIN_MICROS: i64 = -62_135_596_800_000_000;
+const MAX_MICROS: i64 = 253_402_300_799_999_999;
 
 impl Timestamp {
     /// `0001-01-01T00:00:00Z`, the earliest time that the written form can show.
-    pub const MIN: Self = Self(-62_135_596_800_000_000);
+    pub const MIN: Self = Self::saturating(MIN_MICROS);
 
     /// `9999-12-31T23:59:59.999999Z`, the latest time that the written form can show.
-    pub const MAX: Self = Self(253_402_300_799_999_999);
+    pub const MAX: Self = Self::saturating(MAX_MICROS);
+
+    /// The time that lies `micros` microseconds after 1970-01-01T00:00:00Z, or the nearest.
+    pub(crate) const fn saturating(micros: i64) -> Self {
+        let behind_min = match micros {
+            ..=MIN_MICROS => 0,
+            MAX_MICROS.. => MAX_MICROS.abs_diff(MIN_MICROS),
+            micros => micros.abs_diff(MIN_MICROS),
+        };
+        Self(NonZeroU64::MIN.saturating_add(behind_min))
+    }
 
     /// The time that lies `micros` microseconds after 1970-01-01T00:00:00Z; `None` outside
     /// [`MIN`](Self::MIN) to [`MAX`](Self::MAX). What a backend calls when it reads a row.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Option<Self> {
-        if micros < Self::MIN.0 || micros > Self::MAX.0 { None } else { Some(Self(micros)) }
+        if micros < MIN_MICROS || micros > MAX_MICROS {
+            return None;
+        }
+        Some(Self::saturating(micros))
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z; negative before.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
-        self.0
+        MIN_MICROS.saturating_add_unsigned(self.0.get() - 1)
     }
 
     /// The same time as `chrono` knows it.
     #[must_use]
     pub fn to_datetime(self) -> DateTime<Utc> {
         // Always in chrono's range, which is wider than MIN..=MAX.
-        DateTime::from_timestamp_micros(self.0).unwrap_or_default()
+        DateTime::from_timestamp_micros(self.as_micros()).unwrap_or_default()
     }
 
     /// The time `span` later, [`MAX`](Self::MAX) at the latest; digits finer than a microsecond
@@ -62,7 +83,7 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_add(self, span: Duration) -> Self {
         let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(micros)).min(Self::MAX)
+        Self::saturating(self.as_micros().saturating_add(micros))
     }
 
     /// The form with a space and an offset, as the message on a maximum lifetime shows it.
@@ -74,7 +95,7 @@ impl Timestamp {
 impl From<DateTime<Utc>> for Timestamp {
     /// Cuts to microseconds and to [`MIN`](Self::MIN)`..=`[`MAX`](Self::MAX).
     fn from(at: DateTime<Utc>) -> Self {
-        Self(at.timestamp_micros()).clamp(Self::MIN, Self::MAX)
+        Self::saturating(at.timestamp_micros())
     }
 }
 
@@ -94,7 +115,7 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = (at.year(), at.month(), at.day());
         let (hour, minute, second) = (at.hour(), at.minute(), at.second());
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        match self.0.rem_euclid(1_000_000) {
+        match self.as_micros().rem_euclid(1_000_000) {
             0 => f.write_str("Z"),
             micros => write!(f, ".{micros:06}Z"),
         }
@@ -121,8 +142,11 @@ mod tests {
     fn the_ends_are_the_first_and_the_last_microsecond_that_can_be_written() {
         assert_eq!(Timestamp::MIN.to_string(), "0001-01-01T00:00:00Z");
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999999Z");
-        assert_eq!(Timestamp::from_micros(Timestamp::MIN.0 - 1), None);
-        assert_eq!(Timestamp::from_micros(Timestamp::MAX.0 + 1), None);
+        for micros in [MIN_MICROS, -1, 0, 1, MAX_MICROS] {
+            assert_eq!(Timestamp::from_micros(micros).unwrap().as_micros(), micros);
+        }
+        assert_eq!(Timestamp::from_micros(MIN_MICROS - 1), None);
+        assert_eq!(Timestamp::from_micros(MAX_MICROS + 1), None);
         assert_eq!(Timestamp::from(DateTime::<Utc>::MAX_UTC), Timestamp::MAX);
         assert_eq!(Timestamp::from(DateTime::<Utc>::MIN_UTC), Timestamp::MIN);
     }
@@ -131,6 +155,11 @@ mod tests {
     fn a_fraction_before_the_epoch_is_written_forwards() {
         let at = Timestamp::from_micros(-1).unwrap();
         assert_eq!(at.to_string(), "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn an_optional_time_takes_no_more_room_than_a_time() {
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<u64>());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::service::TokenService;
 use crate::store::{StoreError, Touch};
 use crate::timestamp::Timestamp;
@@ -26,13 +28,16 @@ pub(super) struct PendingTouches {
     shards: [Shard; SHARDS],
 }
 
+/// A hash that resists chosen keys is not needed: ids are random.
+type Uses = HashMap<TokenId, Timestamp, RandomState>;
+
 /// Aligned, so that a lock that is taken takes no neighbour out of the caches of other threads.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard(Mutex<HashMap<TokenId, Timestamp>>);
+struct Shard(Mutex<Uses>);
 
 impl Shard {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TokenId, Timestamp>> {
+    fn lock(&self) -> MutexGuard<'_, Uses> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
