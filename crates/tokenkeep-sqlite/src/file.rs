@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{Fault, OpenError};
 use crate::reader::at_once;
 use crate::schema::{self, Origin};
+use crate::sharing::Sharing;
 
 /// Where a file really is: links in the directories are followed. The last part is taken as it is
 /// spelled, so that SQLite does not read names like `:memory:` as its own.
@@ -32,9 +33,12 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Opens a connection to a file that is there.
-pub(crate) fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fault> {
+pub(crate) fn connect(path: &Path, mode: OpenFlags, sharing: Sharing) -> Result<Connection, Fault> {
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    Ok(Connection::open_with_flags(path, flags)?)
+    Ok(match sharing.vfs() {
+        None => Connection::open_with_flags(path, flags)?,
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+    })
 }
 
 /// Whether there is such a file, which then is one that may be opened: a regular one that only its
@@ -79,7 +83,7 @@ fn origin(path: &Path, patience: Duration) -> Result<Origin, OpenError> {
     if log_size(path).map_err(OpenError::io(path))?.is_some() {
         // Somebody has it open, or had: what it is may be in the log. A connection that cannot write
         // changes nothing.
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, Sharing::Shared)?;
         connection.busy_timeout(patience).map_err(Fault::from)?;
         return match at_once(&connection, schema::origin) {
             Err(Fault::Sqlite(error)) if is_no_database(&error) => Ok(Origin::Foreign),

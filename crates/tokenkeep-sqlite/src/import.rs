@@ -40,9 +40,9 @@ const fn name_of(field: UniqueField) -> &'static str {
 impl SqliteStore {
     /// Fills a store that has no tokens, all of them or none, and tells how many they were. It takes
     /// a fraction of the time that commits would, since the indexes are built last. Others can read
-    /// in the meantime, except in [single-process mode](crate::Sharing::SingleProcess), and find
-    /// the store empty; nobody can write, and who waits longer than the busy timeout in another
-    /// process is told so. The tokens are kept as they are given, without events.
+    /// in the meantime, and find the store empty; nobody can write, and who waits longer than the
+    /// busy timeout in another process is told so. The tokens are kept as they are given, without
+    /// events.
     ///
     /// The iterator runs on the store's own thread, one token at a time; if it panics, nothing is
     /// imported. The log grows as large as the tokens, and is moved into the file afterwards. A

@@ -52,17 +52,6 @@ impl Line {
         self.log_pages.load(Ordering::Relaxed)
     }
 
-    /// The connection for a read that sees what is committed, and no part of what failed. A storage
-    /// fault keeps nobody from reading.
-    pub(crate) fn between_transactions(&mut self) -> Result<&Connection, Failure> {
-        // Left open by a panic, if at all.
-        self.roll_back();
-        match &self.broken {
-            Some(failure) if !self.connection.is_autocommit() => Err(failure.clone()),
-            _ => Ok(&self.connection),
-        }
-    }
-
     /// Begins a transaction; busy at once when another process is writing.
     pub(crate) fn begin(&mut self) -> Result<(), Failure> {
         // Left open by a panic, if at all.

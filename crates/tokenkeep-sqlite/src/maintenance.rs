@@ -11,6 +11,7 @@ use tokenkeep::StoreError;
 use crate::error::Fault;
 use crate::file::{beside, connect, create_private, log_size, real_path, sync_directory};
 use crate::reader::at_once;
+use crate::sharing::Sharing;
 use crate::store::SqliteStore;
 
 /// Why a backup was not made. There is no new file, and an older backup is as it was.
@@ -46,8 +47,7 @@ pub enum BackupError {
 
 impl SqliteStore {
     /// Reads the whole file and checks that it is undamaged. Others can read and write in the
-    /// meantime, except in [single-process mode](crate::Sharing::SingleProcess); this thread is held
-    /// until it is done, about a second for a million tokens.
+    /// meantime; this thread is held until it is done, about a second for a million tokens.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;
@@ -88,9 +88,8 @@ impl SqliteStore {
     }
 
     /// Copies the store as it is at one moment into a file at `to`, readable by its owner only, in
-    /// place of an older backup. Others can read and write in the meantime, except in
-    /// [single-process mode](crate::Sharing::SingleProcess); this thread is held until the copy has
-    /// been checked and is on the disk. To restore, open a copy of the backup.
+    /// place of an older backup. Others can read and write in the meantime; this thread is held until
+    /// the copy has been checked and is on the disk. To restore, open a copy of the backup.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;
@@ -127,15 +126,12 @@ impl SqliteStore {
         made
     }
 
-    /// Reads for long: where others can have a connection, on one of its own, so that nobody waits.
+    /// Reads for long, on a connection of its own, so that nobody waits.
     fn aside<T>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        if self.is_alone() {
-            return self.read(read);
-        }
-        Ok(read(&connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?)
+        Ok(read(&connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.sharing())?)?)
     }
 
     fn copy_into(&self, partial: &Path) -> Result<(), BackupError> {
@@ -143,7 +139,8 @@ impl SqliteStore {
             BackupError::io(partial)(io::Error::other("the path is not valid Unicode"))
         })?;
         self.aside(|source| Ok(source.execute("VACUUM INTO ?1", [path])?))?;
-        let copy = connect(partial, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(StoreError::from)?;
+        let copy = connect(partial, OpenFlags::SQLITE_OPEN_READ_ONLY, Sharing::Shared)
+            .map_err(StoreError::from)?;
         full_check(&copy).map_err(StoreError::from)?;
         drop(copy);
         File::open(partial).and_then(|copy| copy.sync_all()).map_err(BackupError::io(partial))

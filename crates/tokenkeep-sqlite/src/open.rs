@@ -16,7 +16,7 @@ use crate::line::Line;
 use crate::maintenance::quick_check;
 use crate::reader::Readers;
 use crate::schema::{self, Origin};
-use crate::sharing::Sharing;
+use crate::sharing::{Alone, Sharing};
 use crate::store::SqliteStore;
 use crate::writer::Writer;
 
@@ -25,6 +25,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How much of the log stays on the disk once it has been emptied, in bytes.
 const JOURNAL_SIZE_LIMIT: i64 = 16 * 1024 * 1024;
+
+/// How long to wait before a file that somebody has is tried again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held while a file is opened, one at a time in a process: looking at a file and closing it would
 /// drop the locks that another thread has just taken on it.
@@ -139,8 +142,7 @@ impl SqliteOptions {
         self
     }
 
-    /// How many connections read, at least one: as many calls can read at the same time. A store
-    /// that shares its file with nobody has none of them.
+    /// How many connections read, at least one: as many calls can read at the same time.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
         self.readers = readers;
@@ -161,13 +163,14 @@ impl SqliteOptions {
         }
         let path = file::real_path(path.as_ref()).map_err(OpenError::io(path.as_ref()))?;
         let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wait_for_file(&path)?;
         if !file::is_there(&path, self.busy_timeout)? {
             file::create(&path, |new| self.write_new(new))?;
         }
         let had_log = file::log_size(&path).map_err(OpenError::io(&path))? > Some(0);
 
+        let alone = self.shut_others_out(&path)?;
         let mut writer = self.connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        self.sharing.prepare(&writer)?;
         self.enter_wal(&writer, &path)?;
         // Its transaction also makes the log, which shows from here on that the file is open.
         match schema::migrate(&mut writer)? {
@@ -182,19 +185,46 @@ impl SqliteOptions {
             quick_check(&writer)?;
         }
 
-        let readers = match self.sharing {
-            Sharing::Shared => Some(Arc::new(self.readers_of(&path)?)),
-            Sharing::SingleProcess => None,
-        };
+        let readers = Arc::new(self.readers_of(&path)?);
         let counters = Arc::new(ChangeCounters::new());
         let writer = Writer::start(Line::on(writer)?, self.busy_timeout, counters.clone());
         let writer = writer.map_err(OpenError::io(&path))?;
-        let changes: Arc<dyn Changes> = match &readers {
-            Some(readers) => Arc::new(SharedChanges { readers: readers.clone(), counters }),
+        let changes: Arc<dyn Changes> = match self.sharing {
+            Sharing::Shared => Arc::new(SharedChanges { readers: readers.clone(), counters }),
             // Nobody else writes.
-            None => counters,
+            Sharing::SingleProcess => counters,
         };
-        Ok(SqliteStore::new(path, readers, writer, changes))
+        Ok(SqliteStore::new(path, readers, changes, writer, alone))
+    }
+
+    /// Waits for a store of this process that has the file for itself.
+    fn wait_for_file(&self, path: &Path) -> Result<(), OpenError> {
+        let start = Instant::now();
+        while Alone::is_with(path) {
+            if start.elapsed() >= self.busy_timeout {
+                return Err(OpenError::InUse(path.into()));
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nobody in this process has the file open either, where this store is to have
+    /// it for itself: a connection that wants it for itself in SQLite's own way finds out.
+    fn shut_others_out(&self, path: &Path) -> Result<Option<Alone>, OpenError> {
+        if self.sharing == Sharing::Shared {
+            return Ok(None);
+        }
+        let first = file::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, Sharing::Shared)?;
+        first.busy_timeout(self.busy_timeout).map_err(Fault::from)?;
+        let exclusive = first.pragma_update_and_check(None, "locking_mode", "exclusive", |row| {
+            Ok(row.get_ref(0)?.as_str()? == "exclusive")
+        });
+        if !exclusive.map_err(Fault::from)? {
+            return Err(OpenError::Setting { setting: "locking_mode=exclusive" });
+        }
+        self.enter_wal(&first, path)?;
+        Ok(Some(Alone::with(path)))
     }
 
     fn readers_of(&self, path: &Path) -> Result<Readers, OpenError> {
@@ -212,7 +242,7 @@ impl SqliteOptions {
 
     /// A connection with the settings that readers and the writer share.
     fn connect(&self, path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
-        let connection = file::connect(path, mode)?;
+        let connection = file::connect(path, mode, self.sharing)?;
         connection.busy_timeout(self.busy_timeout).map_err(Fault::from)?;
         connection.set_prepared_statement_cache_capacity(64);
         set(&connection, "foreign_keys", 1)?;
@@ -243,7 +273,7 @@ impl SqliteOptions {
                 Err(error) if start.elapsed() >= self.busy_timeout => {
                     return Err(OpenError::shut_out(path)(error.into()));
                 }
-                Err(_) => thread::sleep(Duration::from_millis(5)),
+                Err(_) => thread::sleep(PAUSE),
             }
         }
     }

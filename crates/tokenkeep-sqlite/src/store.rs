@@ -12,9 +12,10 @@ use tokenkeep::{
     TokenStore, Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 
-use crate::error::{Fault, OpenError};
+use crate::error::OpenError;
 use crate::open::SqliteOptions;
 use crate::reader::Readers;
+use crate::sharing::{Alone, Sharing};
 use crate::writer::{Effort, Writer};
 use crate::{commit, events, list, tokens, user_list, users};
 
@@ -25,12 +26,13 @@ use crate::{commit, events, list, tokens, user_list, users};
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(crate) path: PathBuf,
-    /// None where the writing connection reads, too.
-    readers: Option<Arc<Readers>>,
+    readers: Arc<Readers>,
     changes: Arc<dyn Changes>,
     /// Behind whatever has readers, so that it is closed last: only a connection that writes can
     /// take the log away.
     pub(crate) writer: Writer,
+    /// Behind every connection, so that the next to open the file meets none.
+    alone: Option<Alone>,
 }
 
 impl SqliteStore {
@@ -45,39 +47,16 @@ impl SqliteStore {
 
     pub(crate) fn new(
         path: PathBuf,
-        readers: Option<Arc<Readers>>,
-        writer: Writer,
+        readers: Arc<Readers>,
         changes: Arc<dyn Changes>,
+        writer: Writer,
+        alone: Option<Alone>,
     ) -> Self {
-        Self { path, readers, changes, writer }
+        Self { path, readers, changes, writer, alone }
     }
 
-    /// Whether no other connection can read the file.
-    pub(crate) fn is_alone(&self) -> bool {
-        self.readers.is_none()
-    }
-
-    /// Runs one statement that reads.
-    pub(crate) fn read<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, StoreError> {
-        match &self.readers {
-            Some(readers) => readers.read(read),
-            None => self.writer.read(read),
-        }
-    }
-
-    /// Runs several statements that see the same state.
-    fn read_at_once<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, StoreError> {
-        match &self.readers {
-            Some(readers) => readers.read_at_once(read),
-            // Nobody writes in between: there is one connection.
-            None => self.writer.read(read),
-        }
+    pub(crate) const fn sharing(&self) -> Sharing {
+        if self.alone.is_some() { Sharing::SingleProcess } else { Sharing::Shared }
     }
 }
 
@@ -89,15 +68,15 @@ fn effort_of(rows: usize) -> Effort {
 #[async_trait]
 impl TokenStore for SqliteStore {
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
-        self.read(|connection| tokens::find(connection, lookup))
+        self.readers.read(|connection| tokens::find(connection, lookup))
     }
 
     async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.read_at_once(tokens::pepper_ids)
+        self.readers.read_at_once(tokens::pepper_ids)
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        self.read_at_once(|connection| list::select(connection, query))
+        self.readers.read_at_once(|connection| list::select(connection, query))
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -115,7 +94,7 @@ impl TokenStore for SqliteStore {
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.read(|connection| events::select(connection, query))
+        self.readers.read(|connection| events::select(connection, query))
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -138,11 +117,11 @@ impl TokenStore for SqliteStore {
 #[async_trait]
 impl UserDirectory for SqliteStore {
     async fn is_active(&self, user: UserId) -> Result<Option<bool>, StoreError> {
-        self.read(|connection| users::is_active(connection, user))
+        self.readers.read(|connection| users::is_active(connection, user))
     }
 
     async fn profiles(&self, users: &[UserId]) -> Result<Vec<Profile>, StoreError> {
-        self.read_at_once(|connection| {
+        self.readers.read_at_once(|connection| {
             let found = users.iter().map(|user| users::profile(connection, *user));
             found.filter_map(Result::transpose).collect()
         })
@@ -153,7 +132,7 @@ impl UserDirectory for SqliteStore {
         user: UserId,
         on: Option<TokenId>,
     ) -> Result<Permissions, StoreError> {
-        self.read(|connection| users::permissions(connection, user, on))
+        self.readers.read(|connection| users::permissions(connection, user, on))
     }
 
     async fn granted_tokens(
@@ -161,15 +140,15 @@ impl UserDirectory for SqliteStore {
         user: UserId,
         permission: Permission,
     ) -> Result<Vec<TokenId>, StoreError> {
-        self.read(|connection| users::granted_tokens(connection, user, permission))
+        self.readers.read(|connection| users::granted_tokens(connection, user, permission))
     }
 
     async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
-        self.read(|connection| users::named(connection, username))
+        self.readers.read(|connection| users::named(connection, username))
     }
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
-        self.read(|connection| users::matching(connection, word))
+        self.readers.read(|connection| users::matching(connection, word))
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
@@ -234,14 +213,14 @@ impl UserStore for SqliteStore {
     }
 
     async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.read_at_once(|connection| user_list::users(connection, after, limit))
+        self.readers.read_at_once(|connection| user_list::users(connection, after, limit))
     }
 
     async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
-        self.read(|connection| user_list::groups(connection, after, limit))
+        self.readers.read(|connection| user_list::groups(connection, after, limit))
     }
 
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
-        self.read(|connection| user_list::grants(connection, after, limit))
+        self.readers.read(|connection| user_list::grants(connection, after, limit))
     }
 }

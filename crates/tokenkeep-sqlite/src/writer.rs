@@ -55,9 +55,8 @@ struct Shared {
     /// Rung when the thread shall lead or end.
     bell: Condvar,
     line: Mutex<Line>,
-    /// Held while waiting for the line: who holds it is next. Without it, one who comes back at once
-    /// keeps those out who have to be woken: a thread that reads without a pause left a writer 240
-    /// updates a second, where both want the line.
+    /// Held while waiting for the line: who holds it is next. Without it, callers who come back at
+    /// once keep the thread out, which has to be woken.
     next: Mutex<()>,
     /// A running mean of how long a group takes, in microseconds.
     pace: AtomicU64,
@@ -161,17 +160,6 @@ impl Writer {
         call.needed = !slot.is_filled() && !self.shared.lead_here();
         drop(call);
         slot.take().await
-    }
-
-    /// Reads on the writing connection, between two groups of work.
-    pub(crate) fn read<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, Fault>,
-    ) -> Result<T, StoreError> {
-        let mut line = lock(&self.shared.line);
-        let connection =
-            line.between_transactions().map_err(|failure| StoreError::from(&failure))?;
-        Ok(read(connection)?)
     }
 }
 
@@ -571,21 +559,6 @@ mod tests {
         let cause = std::error::Error::source(&next).unwrap().to_string();
         assert!(cause.contains("open the store anew"), "{cause}");
         assert_eq!(rig.done(), [1]);
-        assert_eq!(rig.writer.read(|connection| Ok(numbers(connection))).unwrap(), [1]);
-    }
-
-    #[test]
-    fn a_read_sees_no_part_of_what_a_panic_left() {
-        let rig = Rig::new();
-        rig.write(1).unwrap();
-        let left = rig.writer.read(|connection| {
-            connection.execute_batch("BEGIN IMMEDIATE; INSERT INTO done VALUES (2)")?;
-            Ok(numbers(connection))
-        });
-        assert_eq!(left.unwrap(), [1, 2]);
-        assert_eq!(rig.writer.read(|connection| Ok(numbers(connection))).unwrap(), [1]);
-        rig.write(3).unwrap();
-        assert_eq!(rig.done(), [1, 3]);
     }
 
     #[test]

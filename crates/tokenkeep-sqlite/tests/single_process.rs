@@ -57,6 +57,9 @@ fn place() -> (TempDir, PathBuf) {
 #[test]
 fn child_process() {
     let Some(path) = std::env::var_os(FILE) else { return };
+    if std::env::var(SHARING).unwrap() == "bare" {
+        return println!("\n{}", if can_be_read(Path::new(&path)) { "held" } else { "shut out" });
+    }
     let sharing = if std::env::var(SHARING).unwrap() == "alone" { EITHER[1] } else { EITHER[0] };
     match options(sharing).open(PathBuf::from(path)) {
         Ok(store) => {
@@ -70,6 +73,18 @@ fn child_process() {
     }
 }
 
+/// Whether SQLite can read the file without waiting.
+fn can_be_read(path: &Path) -> bool {
+    let bare = Connection::open(path).unwrap();
+    bare.busy_timeout(Duration::ZERO).unwrap();
+    let read = bare.query_row("SELECT count(*) FROM user_account", (), |row| row.get::<_, i64>(0));
+    match read.map_err(|error| error.sqlite_error_code()) {
+        Ok(_) => true,
+        Err(Some(ErrorCode::DatabaseBusy)) => false,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
 /// Another process that opens the file.
 struct Other {
     child: Child,
@@ -77,10 +92,14 @@ struct Other {
 }
 
 fn other(path: &Path, sharing: Sharing) -> Other {
+    child(path, if sharing == Sharing::SingleProcess { "alone" } else { "shared" })
+}
+
+fn child(path: &Path, sharing: &str) -> Other {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_process", "--nocapture"])
         .env(FILE, path)
-        .env(SHARING, if sharing == Sharing::SingleProcess { "alone" } else { "shared" })
+        .env(SHARING, sharing)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -118,11 +137,10 @@ fn nobody_opens_a_file_that_a_store_has_for_itself() {
         assert!(!other.has_it(), "{sharing:?}, in another");
         other.end(false);
     }
-    let bare = Connection::open(&path).unwrap();
-    bare.busy_timeout(Duration::ZERO).unwrap();
-    let read = bare.query_row("SELECT count(*) FROM token", (), |row| row.get::<_, i64>(0));
-    assert_eq!(read.unwrap_err().sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
-    drop(bare);
+    // Nor does SQLite itself, in another process.
+    let mut bare = child(&path, "bare");
+    assert!(!bare.has_it());
+    bare.end(false);
 
     assert!(!path.with_extension("db-shm").exists(), "an index of the log is shared with others");
     put(&alone, 2);
@@ -153,6 +171,46 @@ fn nobody_gets_a_file_for_itself_that_others_have_open() {
     let alone = open(&path, Sharing::SingleProcess);
     assert!(is_there(&alone, 1) && is_there(&alone, 2));
     alone.check().unwrap();
+}
+
+#[test]
+fn a_bare_connection_of_this_process_is_no_danger() {
+    let (_directory, path) = place();
+    let shared = open(&path, Sharing::Shared);
+    put(&shared, 1);
+    drop(shared);
+    // First, it keeps the store out.
+    let bare = Connection::open(&path).unwrap();
+    let count = || bare.query_row("SELECT count(*) FROM user_account", (), |r| r.get::<_, i64>(0));
+    assert_eq!(count().unwrap(), 1);
+    assert!(is_shut_out(&path, Sharing::SingleProcess));
+    drop(bare);
+
+    // Second, it sees what the store does, and nobody else gets in, while it is there or after.
+    let alone = open(&path, Sharing::SingleProcess);
+    for number in 2..50 {
+        let bare = Connection::open(&path).unwrap();
+        let count =
+            || bare.query_row("SELECT count(*) FROM user_account", (), |r| r.get::<_, i64>(0));
+        assert_eq!(count().unwrap(), number - 1);
+        put(&alone, number);
+        assert_eq!(count().unwrap(), number);
+        bare.execute("UPDATE user_account SET is_active = 0 WHERE id = ?1", [number]).unwrap();
+        assert_eq!(pollster::block_on(alone.is_active(UserId::new(number))).unwrap(), Some(false));
+        bare.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).unwrap();
+        if number % 10 == 0 {
+            let mut other = child(&path, "bare");
+            assert!(!other.has_it());
+            other.end(false);
+        }
+        drop(bare);
+    }
+    let mut other = other(&path, Sharing::Shared);
+    assert!(!other.has_it());
+    other.end(false);
+    alone.check().unwrap();
+    drop(alone);
+    open(&path, Sharing::Shared).check().unwrap();
 }
 
 #[test]
@@ -213,7 +271,7 @@ fn a_store_that_is_alone_checks_itself_and_is_backed_up() {
 }
 
 #[test]
-fn reads_and_writes_of_many_threads_share_the_connection() {
+fn threads_read_while_others_write() {
     let (_directory, path) = place();
     let store = open(&path, Sharing::SingleProcess);
     thread::scope(|scope| {
