@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use tokenkeep::StoreError;
 
 use crate::error::Fault;
@@ -137,10 +137,35 @@ pub(crate) fn at_once<T>(
     connection: &Connection,
     read: impl FnOnce(&Connection) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    let moment = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
-    let answer = read(&moment)?;
-    moment.finish()?;
+    let moment = Moment::begin(connection)?;
+    let answer = read(connection)?;
+    moment.end()?;
     Ok(answer)
+}
+
+/// A transaction that reads, ended when this is dropped. Its statements are held, as those of
+/// rusqlite's transactions are not: they would take longer than a look-up.
+struct Moment<'a>(&'a Connection);
+
+impl<'a> Moment<'a> {
+    fn begin(connection: &'a Connection) -> Result<Self, rusqlite::Error> {
+        connection.prepare_cached("BEGIN")?.execute(())?;
+        Ok(Self(connection))
+    }
+
+    fn end(&self) -> Result<(), rusqlite::Error> {
+        self.0.prepare_cached("COMMIT")?.execute(()).map(drop)
+    }
+}
+
+impl Drop for Moment<'_> {
+    fn drop(&mut self) {
+        // Nothing was written that could be lost, and a transaction that stays open is found out by
+        // the next that begins.
+        if !self.0.is_autocommit() {
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 /// A number that is another one once another connection has committed.

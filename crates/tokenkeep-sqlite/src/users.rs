@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use serde_json::{Map, Value};
 use tokenkeep::{
     Group, GroupId, Permission, Permissions, Profile, TokenId, User, UserId, UserStoreError,
@@ -51,28 +51,43 @@ pub(crate) fn profile(connection: &Connection, id: UserId) -> Result<Option<Prof
     let Some(mut user) = found.transpose()? else {
         return Ok(None);
     };
-    // UNION keeps each group once, so that the walk ends whatever the parents are.
     let mut select = connection.prepare_cached(concat!(
-        "WITH RECURSIVE own (id) AS (\
-           SELECT user_group FROM group_member WHERE user = ?1 \
-           UNION \
-           SELECT parent FROM user_group JOIN own USING (id) WHERE parent IS NOT NULL\
-         ) SELECT ",
+        "SELECT ",
         group_columns!(),
-        ", EXISTS (SELECT 1 FROM group_member WHERE user = ?1 AND user_group = id) \
-         FROM user_group JOIN own USING (id)"
+        " FROM group_member JOIN user_group ON id = user_group WHERE user = ?1"
     ))?;
-    let mut rows = select.query([id.get()])?;
+    let mut groups = read_groups(select.query([id.get()])?)?;
+    user.groups = groups.iter().map(|group| group.id).collect();
+    add_ancestors(connection, &mut groups)?;
+    Ok(Some(Profile { user: Arc::new(user), groups: groups.into_iter().map(Arc::new).collect() }))
+}
+
+/// Adds the parents of groups, and theirs, each once, so that it ends whatever the parents are.
+/// Most groups have none: a recursive query would cost every user its tables.
+fn add_ancestors(connection: &Connection, groups: &mut Vec<Group>) -> Result<(), Fault> {
+    let mut child = 0;
+    while let Some(group) = groups.get(child) {
+        child += 1;
+        let Some(parent) = group.parent.filter(|id| groups.iter().all(|known| known.id != *id))
+        else {
+            continue;
+        };
+        let mut select = connection.prepare_cached(concat!(
+            "SELECT ",
+            group_columns!(),
+            " FROM user_group WHERE id = ?1"
+        ))?;
+        groups.extend(read_groups(select.query([parent.as_bytes()])?)?);
+    }
+    Ok(())
+}
+
+fn read_groups(mut rows: Rows<'_>) -> Result<Vec<Group>, Fault> {
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut columns = Columns::of(row, "user_group");
-        let group = read_group(&mut columns)?;
-        if columns.boolean("membership")? {
-            user.groups.insert(group.id);
-        }
-        groups.push(Arc::new(group));
+        groups.push(read_group(&mut Columns::of(row, "user_group"))?);
     }
-    Ok(Some(Profile { user: Arc::new(user), groups }))
+    Ok(groups)
 }
 
 /// A user from a row of `user_columns!()`, without its groups.
