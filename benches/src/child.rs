@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use tokenkeep_load::{Asked, Times};
+use tokenkeep_sqlite::Sharing;
 
 use crate::question::{http, size};
 
@@ -18,7 +19,8 @@ pub fn is_child() -> bool {
     let mut words = role.splitn(2, ' ');
     match (words.next(), words.next()) {
         (Some("memory"), Some(tokens)) => size::fill_memory(tokens.parse().unwrap()),
-        (Some("serve"), Some(path)) => http::serve(path),
+        (Some("serve-shared"), Some(path)) => http::serve(path, Sharing::Shared),
+        (Some("serve-alone"), Some(path)) => http::serve(path, Sharing::SingleProcess),
         _ => panic!("{ROLE}={role}"),
     }
     true

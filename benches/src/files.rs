@@ -86,7 +86,7 @@ fn connect(path: &Path) -> Connection {
 }
 
 /// Makes a file of tokens and their users.
-fn write(path: &Path, tokens: impl Iterator<Item = Token> + Send + 'static) {
+pub(crate) fn write(path: &Path, tokens: impl Iterator<Item = Token> + Send + 'static) {
     let store = SqliteOptions::new().durability(Durability::Normal).open(path).unwrap();
     pollster::block_on(async {
         fill_users(&store).await;

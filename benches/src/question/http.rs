@@ -1,39 +1,46 @@
 //! What does a token over HTTP cost above what HTTP costs by itself?
 //!
 //! The server is a process of its own, `serve` without its log: it answers `/ping` by a bare axum
-//! handler, and the rest by tokenkeep's router on a SQLite file with full durability. It shares the
-//! two processors with the client, which is the same for all that is measured: kept connections,
-//! each with one request after the other. The update is also measured in turns with axum and sqlx.
+//! handler, and the rest by tokenkeep's router on a SQLite file with full durability, which it has
+//! for itself, behind a cache: what a service of one process would take. It shares the two processors
+//! with the client, which is the same for all that is measured: kept connections, each with one
+//! request after the other. The update is also measured in turns with axum and sqlx.
 
 use std::io::Read;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
+use tempfile::TempDir;
+use tokenkeep::{TokenService, VerifyCache};
 use tokenkeep_load::{Times, identifier, key, turn};
-use tokenkeep_sqlite::{SqliteOptions, SqliteStore};
+use tokenkeep_sqlite::{Sharing, SqliteOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
 use crate::child::Child;
-use crate::compare::{Spread, in_turns};
-use crate::files::Files;
+use crate::compare::{Paired, Spread, in_turns};
+use crate::files;
 use crate::finding::{Findings, Row};
 use crate::goal::Unit;
 use crate::http_client::Connection;
-use crate::load::{picked_to_authenticate, service};
+use crate::load::{picked_to_authenticate, token};
 use crate::question::callers::runtime;
 use crate::question::peers::{self, beside_peer};
 use crate::scale::Scale;
 
 /// Measures it.
 pub fn measure(scale: &Scale) -> Findings {
-    let files = Files::new(&SqliteOptions::new(), scale.tokens);
-    let mut server = Child::start(&format!("serve {}", files.path().display()));
-    let address = server.line();
     let runtime = runtime();
-    let mut found = Findings { rows: vec![ping(scale, &runtime, &address)], ..Findings::default() };
+    let shared = Server::start(Sharing::Shared, scale);
+    let shared = get_beside_ping(scale, &runtime, &shared.address);
+    let server = Server::start(Sharing::SingleProcess, scale);
+    let paired = get_beside_ping(scale, &runtime, &server.address);
+    let row = Row::ratio("http-get", paired, Unit::PerSecond);
+    let note = format!("on a shared file without a cache {:.2}", shared.ratio.median);
+    let mut found = Findings { rows: vec![row.noting(note)], ..Findings::default() };
+    let address = server.address.clone();
     match peers::sqlx(scale) {
         Ok(mut peer) => with_peer(scale, &runtime, [&address, &peer.line()], &mut found),
         Err(why) => {
@@ -47,12 +54,29 @@ pub fn measure(scale: &Scale) -> Findings {
     found
 }
 
-fn ping(scale: &Scale, runtime: &Runtime, address: &str) -> Row {
+/// A server that ends when this is dropped.
+struct Server {
+    address: String,
+    _process: Child,
+    _directory: TempDir,
+}
+
+impl Server {
+    fn start(sharing: Sharing, scale: &Scale) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.db");
+        files::write(&path, (0..scale.tokens).map(token));
+        let role = if sharing == Sharing::Shared { "serve-shared" } else { "serve-alone" };
+        let mut process = Child::start(&format!("{role} {}", path.display()));
+        Self { address: process.line(), _process: process, _directory: directory }
+    }
+}
+
+fn get_beside_ping(scale: &Scale, runtime: &Runtime, address: &str) -> Paired {
     let rate = |round: u64, call| {
         requests(runtime, address, 8, scale, round * 100_000_000, call, scale.tokens).rate()
     };
-    let paired = in_turns(scale, |round| rate(round, Call::Get), |round| rate(round, Call::Ping));
-    Row::ratio("http-get", paired, Unit::PerSecond)
+    in_turns(scale, |round| rate(round, Call::Get), |round| rate(round, Call::Ping))
 }
 
 /// Measures the update, and for the table of other systems the reading, beside axum and sqlx.
@@ -130,8 +154,13 @@ fn request(call: Call, number: u64, tokens: u64) -> (String, String) {
 
 /// What the server's process does, until its standard input ends: prints where it listens, and
 /// serves.
-pub(crate) fn serve(path: &str) {
-    let service = service(&Arc::new(SqliteStore::open(path).unwrap()));
+pub(crate) fn serve(path: &str, sharing: Sharing) {
+    let store = Arc::new(SqliteOptions::new().sharing(sharing).open(path).unwrap());
+    let mut builder = TokenService::builder(store.clone(), store);
+    if sharing == Sharing::SingleProcess {
+        builder = builder.cache(VerifyCache::of(200_000));
+    }
+    let service = pollster::block_on(builder.open()).unwrap();
     let app = Router::new()
         .route("/ping", get(|| async { "pong" }))
         .merge(tokenkeep_axum::router(service));
