@@ -6,6 +6,8 @@
 //! [`TokenStore`](tokenkeep::TokenStore) and [`UserStore`](tokenkeep::UserStore) that it tests, and
 //! no clause is without a case.
 //!
+//! [`judge`] tells whether a history of many callers' calls is linearizable.
+//!
 //! ```
 //! use std::sync::Arc;
 //! use async_trait::async_trait;
@@ -33,10 +35,12 @@
 
 mod cases;
 mod harness;
+mod history;
 mod sample;
 mod suite;
 
 pub use harness::{BoxFuture, Case, Harness, UserHarness};
+pub use history::{Call, Operation, Outcome, Verdict, judge};
 #[doc(hidden)]
 pub use suite::__always;
 pub use suite::{STORE_CASES, USER_STORE_CASES, check_store, run_store_case, run_user_store_case};

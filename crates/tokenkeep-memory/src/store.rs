@@ -129,18 +129,18 @@ impl TokenStore for MemoryStore {
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let about: Vec<_> =
             commit.changes.iter().map(|change| Subject::Token(change.token_id())).collect();
+        let _changing = self.changes.begin(about);
         let mut rows = self.write_where(|find| self.hasher.places_of_commit(&commit, find));
-        rows.commit(commit)?;
-        self.changes.note(about);
-        Ok(())
+        rows.commit(commit)
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
+        let about = touches.iter().map(|touch| Subject::Token(touch.token)).collect();
+        let _changing = self.changes.begin(about);
         for touch in touches {
             let mut rows = self.write_where(|find| self.hasher.places_of_row(touch.token, find));
             rows.touch(touch);
         }
-        self.changes.note(touches.iter().map(|touch| Subject::Token(touch.token)));
         Ok(())
     }
 

@@ -171,20 +171,18 @@ impl UserDirectory for MemoryStore {
 #[async_trait]
 impl UserStore for MemoryStore {
     async fn put_user(&self, user: User) -> Result<(), UserStoreError> {
-        let about = Subject::User(user.id);
-        let put = self.users_mut().put_user(user);
-        self.changes.note([about]);
-        put
+        let _changing = self.changes.begin(vec![Subject::User(user.id)]);
+        self.users_mut().put_user(user)
     }
 
     async fn remove_user(&self, user: UserId) -> Result<bool, UserStoreError> {
+        let _changing = self.changes.begin(vec![Subject::User(user)]);
         let mut rows = self.users_mut();
         let removed = rows.users.remove(&user);
         if let Some(removed) = &removed {
             rows.ids.remove(&removed.username);
         }
         rows.grants.remove(&user);
-        self.changes.note([Subject::User(user)]);
         Ok(removed.is_some())
     }
 

@@ -16,9 +16,7 @@ pub(crate) struct SharedChanges {
 
 impl Changes for SharedChanges {
     fn now(&self) -> Result<&ChangeCounters, StoreError> {
-        if self.readers.somebody_wrote()? {
-            self.counters.note([Subject::Everything]);
-        }
+        self.readers.when_somebody_wrote(|| self.counters.note(&[Subject::Everything]))?;
         Ok(&self.counters)
     }
 }

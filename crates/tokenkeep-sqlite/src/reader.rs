@@ -65,12 +65,17 @@ impl Readers {
         self.read(|connection| at_once(connection, read))
     }
 
-    /// Whether anybody has written, through whichever connection, since this was last asked on the
-    /// one connection that answers now. Each of them tells it for itself.
-    pub(crate) fn somebody_wrote(&self) -> Result<bool, StoreError> {
+    /// Calls `note` when anybody has written, through whichever connection, since this was last asked
+    /// on the one connection that answers now; each of them tells it for itself. Whoever asks next
+    /// does so after it was noted.
+    pub(crate) fn when_somebody_wrote(&self, note: impl FnOnce()) -> Result<(), StoreError> {
         let mut reader = self.take();
         let version = data_version(&reader)?;
-        Ok(reader.reader.version.replace(version) != Some(version))
+        if reader.reader.version != Some(version) {
+            note();
+            reader.reader.version = Some(version);
+        }
+        Ok(())
     }
 
     /// A connection that is free, waiting until there is one.
@@ -223,6 +228,26 @@ mod tests {
                 thread.join().unwrap();
             }
             assert!(start.elapsed() < Duration::from_secs(1), "waited for the busy one");
+        });
+    }
+
+    #[test]
+    fn nobody_is_told_that_nothing_was_written_before_it_was_noted() {
+        let readers = readers(1);
+        let (tell, told) = mpsc::channel();
+        let noted = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let note = || {
+                    tell.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(50));
+                    noted.store(1, Ordering::SeqCst);
+                };
+                readers.when_somebody_wrote(note).unwrap();
+            });
+            told.recv().unwrap();
+            readers.when_somebody_wrote(|| panic!("it was noted")).unwrap();
+            assert_eq!(noted.load(Ordering::SeqCst), 1);
         });
     }
 

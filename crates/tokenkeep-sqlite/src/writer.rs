@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokenkeep::{ChangeCounters, StoreError, StoreErrorKind, Subject};
+use tokenkeep::{ChangeCounters, Changing, StoreError, StoreErrorKind, Subject};
 
 use crate::error::{Failure, Fault};
 use crate::line::Line;
@@ -137,8 +137,8 @@ impl Writer {
     }
 
     /// Does `work` in a transaction, and returns what it returned once that is durable. What
-    /// returns an error leaves no trace. A dropped future may leave the work done. Whatever became
-    /// of it, caches know `about` whom it was before it is answered.
+    /// returns an error leaves no trace. A dropped future may leave the work done. Until it is
+    /// answered, caches ask for those whom it is `about`.
     pub(crate) async fn run<T, E>(
         &self,
         effort: Effort,
@@ -150,9 +150,8 @@ impl Writer {
         E: From<StoreError> + Send + 'static,
     {
         let slot = Arc::new(Slot::new());
-        let changes = self.shared.changes.clone();
-        let job =
-            Job { effort, about, changes, work: Some(work), answer: None, slot: slot.clone() };
+        let changing = Some(self.shared.changes.begin(about));
+        let job = Job { effort, changing, work: Some(work), answer: None, slot: slot.clone() };
         lock(&self.shared.queue).work.push_back(Box::new(job));
         // From here on somebody has to lead, also if this future is dropped.
         let mut call = CallOnDrop { shared: &self.shared, needed: true };
@@ -179,8 +178,8 @@ impl Drop for Writer {
 /// One caller's work.
 struct Job<F, T, E: From<StoreError>> {
     effort: Effort,
-    about: Vec<Subject>,
-    changes: Arc<ChangeCounters>,
+    /// Until it is answered.
+    changing: Option<Changing>,
     work: Option<F>,
     answer: Option<Result<T, E>>,
     slot: Arc<Slot<Result<T, E>>>,
@@ -189,7 +188,7 @@ struct Job<F, T, E: From<StoreError>> {
 impl<F, T, E: From<StoreError>> Job<F, T, E> {
     /// Answers the caller, after the caches.
     fn give(&mut self, answer: Result<T, E>) {
-        self.changes.note(self.about.drain(..));
+        drop(self.changing.take());
         self.slot.fill(answer);
     }
 }
@@ -399,6 +398,7 @@ mod tests {
 
     use rusqlite::ffi;
     use tempfile::TempDir;
+    use tokenkeep::{TokenId, UserId};
 
     use super::*;
 
@@ -676,6 +676,24 @@ mod tests {
         assert_eq!(changes.total(), 2, "nobody waits for it, and it was done");
     }
 
+    #[test]
+    fn caches_ask_while_it_is_done() {
+        let rig = Rig::new();
+        let changes = rig.writer.shared.changes.clone();
+        let (token, owner) = (TokenId::from_bytes([1; 16]), UserId::new(2));
+        let before = changes.stamp(token, owner);
+        assert!(before.is_some());
+        let counters = changes.clone();
+        let about = vec![Subject::Token(token)];
+        let during = pollster::block_on(rig.writer.run(Effort::Short, about, move |connection| {
+            put(connection, 1)?;
+            Ok::<_, Undone<StoreError>>(counters.stamp(token, owner))
+        }));
+        assert_eq!(during.unwrap(), None);
+        let after = changes.stamp(token, owner);
+        assert!(after.is_some() && after != before);
+    }
+
     /// Panics when it is woken.
     struct Bomb;
 
@@ -720,8 +738,7 @@ mod tests {
         let work = |connection: &Connection| put(connection, 1);
         let job = Job {
             effort: Effort::Long,
-            about: Vec::new(),
-            changes: Arc::default(),
+            changing: None,
             work: Some(work),
             answer: None,
             slot: slot.clone(),

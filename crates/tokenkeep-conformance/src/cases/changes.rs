@@ -61,8 +61,8 @@ pub(crate) async fn counts_every_change_of_a_user(harness: &dyn UserHarness) {
 type Told = [Arc<dyn Changes>; 2];
 
 /// What each handle says.
-fn stamps(told: &Told, token: TokenId, owner: UserId) -> [u64; 2] {
-    let counters = |changes: &Arc<dyn Changes>| -> u64 {
+fn stamps(told: &Told, token: TokenId, owner: UserId) -> [Option<u64>; 2] {
+    let counters = |changes: &Arc<dyn Changes>| -> Option<u64> {
         let counters: &ChangeCounters = changes.now().expect("the store can be read");
         counters.stamp(token, owner)
     };
@@ -71,13 +71,15 @@ fn stamps(told: &Told, token: TokenId, owner: UserId) -> [u64; 2] {
 
 /// What each handle says, which is something else than before.
 fn all_differ(
-    before: [u64; 2],
+    before: [Option<u64>; 2],
     told: &Told,
     token: TokenId,
     owner: UserId,
     what: &str,
-) -> [u64; 2] {
+) -> [Option<u64>; 2] {
     let after = stamps(told, token, owner);
+    let ended = before.iter().chain(&after).all(Option::is_some);
+    assert!(ended, "{what} was acknowledged and is under way: {before:?}, {after:?}");
     let all = before.iter().zip(&after).all(|(before, after)| before != after);
     assert!(all, "{what} was acknowledged and not counted: {before:?}, {after:?}");
     after

@@ -133,7 +133,9 @@ impl Entry {
     fn holds_at(&self, moment: Moment<'_>) -> bool {
         let token = &self.known.token;
         match moment {
-            Moment::Exact { counters, .. } => counters.stamp(token.id, token.owner) == self.since,
+            Moment::Exact { counters, .. } => {
+                counters.stamp(token.id, token.owner) == Some(self.since)
+            }
             Moment::Stale { oldest, .. } => self.since >= oldest,
         }
     }
@@ -224,10 +226,10 @@ impl Cache {
         let since = match moment {
             Moment::Exact { counters, total } => {
                 let stamp = counters.stamp(known.token.id, known.token.owner);
-                if counters.total() != total {
-                    return;
+                match stamp {
+                    Some(stamp) if counters.total() == total => stamp,
+                    _ => return,
                 }
-                stamp
             }
             Moment::Stale { now, .. } => now,
         };

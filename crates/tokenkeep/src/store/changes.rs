@@ -1,6 +1,7 @@
 //! How a cache learns that rows have changed.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::store::StoreError;
@@ -39,68 +40,118 @@ pub enum Subject {
 /// a counter seem to change together, which costs a cache a look-up and is never wrong.
 ///
 /// ```
+/// use std::sync::Arc;
 /// use tokenkeep::{ChangeCounters, Subject, TokenId, UserId};
 ///
-/// let counters = ChangeCounters::new();
+/// let counters = Arc::new(ChangeCounters::new());
 /// let (ci, alice) = (TokenId::from_bytes([1; 16]), UserId::new(2));
 /// let before = counters.stamp(ci, alice);
 /// assert_eq!(counters.stamp(ci, alice), before);
 ///
 /// for about in [Subject::Token(ci), Subject::User(alice), Subject::Everything] {
 ///     let before = counters.stamp(ci, alice);
-///     counters.note([about]);
+///     let change = counters.begin(vec![about]);
+///     assert_eq!(counters.stamp(ci, alice), None);
+///     // Here the rows are written.
+///     drop(change);
 ///     assert_ne!(counters.stamp(ci, alice), before);
 /// }
 /// ```
 #[derive(Debug)]
 pub struct ChangeCounters {
-    /// Raised by every change.
+    /// Raised by every change that ends.
     total: AtomicU64,
-    /// Raised when it is not known what has changed.
-    everything: AtomicU64,
-    spread: Box<[AtomicU64]>,
+    /// For when it is not known what has changed.
+    everything: Counter,
+    spread: Box<[Counter]>,
 }
 
-/// How many counters there are: 32 KiB.
+#[derive(Debug, Default)]
+struct Counter {
+    /// How many changes have begun and not ended.
+    under_way: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Counter {
+    /// How many changes have ended; `None` while one is under way.
+    fn read(&self) -> Option<u64> {
+        // In this order: who sees that the last change is no longer under way sees that it ended.
+        let under_way = self.under_way.load(Ordering::Acquire);
+        (under_way == 0).then(|| self.ended.load(Ordering::Acquire))
+    }
+}
+
+/// A change that is under way: while this is kept, caches ask the store.
+///
+/// See [`ChangeCounters`] for an example.
+#[derive(Debug)]
+#[must_use = "the change ends when this is dropped"]
+pub struct Changing {
+    counters: Arc<ChangeCounters>,
+    about: Vec<Subject>,
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.counters.note(&self.about);
+        for subject in &self.about {
+            self.counters.counter(*subject).under_way.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// How many counters there are: 64 KiB.
 const COUNTERS: usize = 4_096;
 
 impl ChangeCounters {
     /// Counters at zero.
     #[must_use]
     pub fn new() -> Self {
-        let spread = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
-        Self { total: AtomicU64::new(0), everything: AtomicU64::new(0), spread }
+        let spread = (0..COUNTERS).map(|_| Counter::default()).collect();
+        Self { total: AtomicU64::new(0), everything: Counter::default(), spread }
     }
 
-    /// Notes changes: after they can be seen, and before they are acknowledged. A change that may
-    /// have failed can be noted, too.
-    pub fn note(&self, about: impl IntoIterator<Item = Subject>) {
+    /// Begins a change, which ends when what is returned is dropped: before anybody can see it, and
+    /// after everybody does, but before it is acknowledged. Between the two some see it and some do
+    /// not; a cache that went on would show the past to those who have seen what came after. A
+    /// change may fail.
+    pub fn begin(self: &Arc<Self>, about: Vec<Subject>) -> Changing {
+        for subject in &about {
+            self.counter(*subject).under_way.fetch_add(1, Ordering::AcqRel);
+        }
+        Changing { counters: self.clone(), about }
+    }
+
+    /// Notes changes that everybody sees already, as a store that shares its rows with others finds
+    /// out.
+    pub fn note(&self, about: &[Subject]) {
         for subject in about {
             // In this order: who sees the second sees that the total has moved. A look-up that was
             // going on takes what it read for no older than that.
             self.total.fetch_add(1, Ordering::AcqRel);
-            self.counter(subject).fetch_add(1, Ordering::AcqRel);
+            self.counter(*subject).ended.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// How many changes there have been. Between two equal totals nothing was noted.
+    /// How many changes have ended. Between two equal totals none did.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.total.load(Ordering::Acquire)
     }
 
-    /// A number that is another one after each change that may concern this token or this user.
+    /// A number that is another one after each change that may concern this token or this user;
+    /// `None` while such a change is under way.
     #[must_use]
-    pub fn stamp(&self, token: TokenId, owner: UserId) -> u64 {
+    pub fn stamp(&self, token: TokenId, owner: UserId) -> Option<u64> {
         // None of them ever falls: the sum is the same when each is.
         [Subject::Everything, Subject::Token(token), Subject::User(owner)]
             .into_iter()
-            .map(|subject| self.counter(subject).load(Ordering::Acquire))
-            .fold(0, u64::wrapping_add)
+            .try_fold(0_u64, |sum, subject| Some(sum.wrapping_add(self.counter(subject).read()?)))
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only spreads")]
-    fn counter(&self, subject: Subject) -> &AtomicU64 {
+    fn counter(&self, subject: Subject) -> &Counter {
         let number = match subject {
             // Random bytes, of which any will do.
             Subject::Token(token) => u128::from_be_bytes(*token.as_bytes()) as usize,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use changes::{ChangeCounters, Changes, Subject};
+pub use changes::{ChangeCounters, Changes, Changing, Subject};
 pub use commit::{Change, Commit, CommitError, UniqueField};
 pub use error::{StoreError, StoreErrorKind};
 pub use query::{
@@ -240,7 +240,8 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// # Behavior
     ///
     /// - **changes.1** When a change of a token has been acknowledged, a touch included, it is
-    ///   counted from then on, whichever handle and whichever process made it.
+    ///   counted from then on, whichever handle and whichever process made it. It counts as under
+    ///   way, or is counted, from before anybody can see it.
     /// - **changes.2** It is the same one each time.
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         None

@@ -1,0 +1,342 @@
+//! Whether what callers saw can be told as one story: linearizability.
+//!
+//! The search is that of Wing and Gong with the memo of Lowe ("Testing for linearizability", 2017):
+//! without the memo it does not end for histories of any length.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use tokenkeep::Revision;
+
+/// What somebody asked of one token. Values and keys are numbers: a history gives each only once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Looks the token up.
+    Find,
+    /// Creates it.
+    Create {
+        /// What one of its fields is to hold.
+        value: u64,
+        /// Its key.
+        key: u64,
+    },
+    /// Changes the field.
+    Update {
+        /// At which revision, if at none other.
+        expected: Option<Revision>,
+        /// What it is to hold.
+        value: u64,
+    },
+    /// Gives it another key.
+    SetKey(u64),
+    /// Deletes it.
+    Delete(Option<Revision>),
+    /// Authenticates with a key that was its own at some time.
+    Authenticate(u64),
+}
+
+/// What the caller was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there, at that revision and with that value.
+    Found(Revision, u64),
+    /// It is not there.
+    Missing,
+    /// It was created, changed or given the key, and has that revision.
+    Written(Revision),
+    /// It was deleted.
+    Deleted,
+    /// It was there already.
+    Taken,
+    /// It has another revision than expected.
+    Stale,
+    /// The key opens it.
+    Accepted,
+    /// The key opens nothing.
+    Refused,
+    /// Nobody knows: the answer was lost, and the operation may yet be done.
+    Unknown,
+}
+
+/// One call of a history. Times are of one clock that never goes back, in any unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// What was asked.
+    pub operation: Operation,
+    /// What was answered. A call that is known to have done nothing, such as one that was refused
+    /// because the store was busy, is left out of the history.
+    pub outcome: Outcome,
+    /// When it began, or a moment before.
+    pub began: u64,
+    /// When it ended, or a moment after.
+    pub ended: u64,
+}
+
+/// What a history tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is an order in which everything that was seen is true, and in which each call lies
+    /// between its beginning and its end.
+    Linearizable,
+    /// There is none.
+    Impossible,
+    /// None was found in time.
+    Undecided,
+}
+
+/// A token that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Live {
+    revision: Revision,
+    value: u64,
+    key: u64,
+}
+
+type State = Option<Live>;
+
+/// Judges the calls about one token, which is not there at first, for at most so long.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokenkeep::Revision;
+/// use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, judge};
+///
+/// let call = |operation, outcome, began, ended| Call { operation, outcome, began, ended };
+/// let created = call(
+///     Operation::Create { value: 1, key: 1 }, Outcome::Written(Revision::FIRST), 0, 10,
+/// );
+/// let patience = Duration::from_secs(1);
+/// let missed = |began, ended| call(Operation::Find, Outcome::Missing, began, ended);
+/// assert_eq!(judge(&[created, missed(5, 15)], patience), Verdict::Linearizable);
+/// assert_eq!(judge(&[created, missed(11, 15)], patience), Verdict::Impossible);
+/// ```
+#[must_use]
+pub fn judge(calls: &[Call], patience: Duration) -> Verdict {
+    let mut calls = calls.to_vec();
+    calls.sort_by_key(|call| call.began);
+    let until = Instant::now().checked_add(patience);
+    let mut search = Search { calls: &calls, until, steps: 0, seen: HashSet::new() };
+    match search.goes_on(&mut Done::of(calls.len()), None) {
+        Some(true) => Verdict::Linearizable,
+        Some(false) => Verdict::Impossible,
+        None => Verdict::Undecided,
+    }
+}
+
+/// Which calls have been placed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Done(Box<[u64]>);
+
+impl Done {
+    fn of(calls: usize) -> Self {
+        Self(vec![0; calls.div_ceil(64)].into())
+    }
+
+    fn has(&self, call: usize) -> bool {
+        self.0[call / 64] & 1 << (call % 64) != 0
+    }
+
+    fn flip(&mut self, call: usize) {
+        self.0[call / 64] ^= 1 << (call % 64);
+    }
+}
+
+struct Search<'a> {
+    /// In the order of their beginnings.
+    calls: &'a [Call],
+    until: Option<Instant>,
+    steps: u32,
+    /// From where no order leads to the end.
+    seen: HashSet<(Done, State)>,
+}
+
+impl Search<'_> {
+    /// Whether the calls that are left can be placed, from this state on; `None` when it took too
+    /// long.
+    fn goes_on(&mut self, done: &mut Done, state: State) -> Option<bool> {
+        let left = |call: &usize| !done.has(*call);
+        let all = || (0..self.calls.len()).filter(left);
+        let answered = |call: &usize| self.calls[*call].outcome != Outcome::Unknown;
+        let Some(first_end) = all().filter(answered).map(|call| self.calls[call].ended).min()
+        else {
+            return Some(true);
+        };
+        // Nothing that began after the end of another can come before it.
+        let next: Vec<_> = all().take_while(|call| self.calls[*call].began <= first_end).collect();
+        self.steps += 1;
+        if self.steps.is_multiple_of(1_024)
+            && self.until.is_some_and(|until| Instant::now() > until)
+        {
+            return None;
+        }
+        if !self.seen.insert((done.clone(), state)) {
+            return Some(false);
+        }
+        for call in next {
+            let Some(after) = after(state, &self.calls[call]) else { continue };
+            done.flip(call);
+            let goes_on = self.goes_on(done, after);
+            done.flip(call);
+            if goes_on != Some(false) {
+                return goes_on;
+            }
+        }
+        Some(false)
+    }
+}
+
+/// What the token is after a call, if the call can have been answered so; after one whose outcome is
+/// unknown, what it is if the call was done.
+fn after(state: State, call: &Call) -> Option<State> {
+    let done = done(state, call.operation);
+    if call.outcome == Outcome::Unknown {
+        return Some(done?.1).filter(|after| *after != state);
+    }
+    let is_stale = |expected: Option<Revision>| match state {
+        Some(live) => expected.is_some_and(|expected| expected != live.revision),
+        None => false,
+    };
+    let is_true = match (call.operation, call.outcome) {
+        (Operation::Find, Outcome::Found(revision, value)) => {
+            state.is_some_and(|live| (live.revision, live.value) == (revision, value))
+        }
+        (Operation::Create { .. }, Outcome::Taken) => state.is_some(),
+        (Operation::Create { .. }, _) | (_, Outcome::Written(_) | Outcome::Deleted) => {
+            return done.filter(|(outcome, _)| *outcome == call.outcome).map(|(_, after)| after);
+        }
+        (Operation::Authenticate(key), outcome) => {
+            let opens = state.is_some_and(|live| live.key == key);
+            outcome == if opens { Outcome::Accepted } else { Outcome::Refused }
+        }
+        (_, Outcome::Missing) => state.is_none(),
+        (Operation::Update { expected, .. } | Operation::Delete(expected), Outcome::Stale) => {
+            is_stale(expected)
+        }
+        _ => false,
+    };
+    is_true.then_some(state)
+}
+
+/// How an operation that writes is answered when it is done, and what the token is then; `None`
+/// where it cannot be done.
+fn done(state: State, operation: Operation) -> Option<(Outcome, State)> {
+    let changed = |live: Live, change: Live| {
+        let revision = live.revision.next()?;
+        Some((Outcome::Written(revision), Some(Live { revision, ..change })))
+    };
+    match (operation, state) {
+        (Operation::Create { value, key }, None) => {
+            let revision = Revision::FIRST;
+            Some((Outcome::Written(revision), Some(Live { revision, value, key })))
+        }
+        (Operation::Update { expected, value }, Some(live))
+            if expected.is_none_or(|expected| expected == live.revision) =>
+        {
+            changed(live, Live { value, ..live })
+        }
+        (Operation::SetKey(key), Some(live)) => changed(live, Live { key, ..live }),
+        (Operation::Delete(expected), Some(live))
+            if expected.is_none_or(|expected| expected == live.revision) =>
+        {
+            Some((Outcome::Deleted, None))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    fn call(operation: Operation, outcome: Outcome, began: u64, ended: u64) -> Call {
+        Call { operation, outcome, began, ended }
+    }
+
+    fn revision(number: u64) -> Revision {
+        Revision::new(number.try_into().unwrap()).unwrap()
+    }
+
+    fn created(began: u64, ended: u64) -> Call {
+        let create = Operation::Create { value: 1, key: 1 };
+        call(create, Outcome::Written(revision(1)), began, ended)
+    }
+
+    fn updated(from: Option<u64>, to: u64, began: u64, ended: u64) -> Call {
+        let update = Operation::Update { expected: from.map(revision), value: to };
+        call(update, Outcome::Written(revision(to)), began, ended)
+    }
+
+    fn found(number: u64, began: u64, ended: u64) -> Call {
+        call(Operation::Find, Outcome::Found(revision(number), number), began, ended)
+    }
+
+    #[test]
+    fn what_overlaps_may_come_in_any_order() {
+        let calls = [created(0, 1), updated(None, 2, 2, 10), found(1, 3, 9), found(2, 3, 9)];
+        assert_eq!(judge(&calls, PATIENCE), Verdict::Linearizable);
+    }
+
+    #[test]
+    fn nobody_sees_the_past() {
+        let calls = [created(0, 1), updated(None, 2, 2, 3), found(1, 4, 5)];
+        assert_eq!(judge(&calls, PATIENCE), Verdict::Impossible);
+        let calls = [created(0, 1), updated(None, 2, 2, 10), found(2, 3, 4), found(1, 5, 6)];
+        assert_eq!(judge(&calls, PATIENCE), Verdict::Impossible);
+    }
+
+    #[test]
+    fn one_of_two_who_expect_the_same_is_stale() {
+        let both = [created(0, 1), updated(Some(1), 2, 2, 9), updated(Some(1), 3, 2, 9)];
+        assert_eq!(judge(&both, PATIENCE), Verdict::Impossible);
+        let stale = Operation::Update { expected: Some(revision(1)), value: 3 };
+        let one = [created(0, 1), updated(Some(1), 2, 2, 9), call(stale, Outcome::Stale, 2, 9)];
+        assert_eq!(judge(&one, PATIENCE), Verdict::Linearizable);
+        assert_eq!(judge(&[one[0], one[2]], PATIENCE), Verdict::Impossible, "nobody else wrote");
+    }
+
+    #[test]
+    fn an_old_key_opens_nothing() {
+        let set = call(Operation::SetKey(2), Outcome::Written(revision(2)), 2, 3);
+        let opens = |key, outcome| call(Operation::Authenticate(key), outcome, 4, 5);
+        for (key, outcome, verdict) in [
+            (1, Outcome::Accepted, Verdict::Impossible),
+            (1, Outcome::Refused, Verdict::Linearizable),
+            (2, Outcome::Accepted, Verdict::Linearizable),
+            (2, Outcome::Refused, Verdict::Impossible),
+        ] {
+            assert_eq!(judge(&[created(0, 1), set, opens(key, outcome)], PATIENCE), verdict);
+        }
+        let delete = call(Operation::Delete(None), Outcome::Deleted, 2, 3);
+        let calls = [created(0, 1), delete, opens(1, Outcome::Accepted)];
+        assert_eq!(judge(&calls, PATIENCE), Verdict::Impossible);
+    }
+
+    #[test]
+    fn a_lost_answer_may_mean_either_and_at_any_time_after() {
+        let lost = call(Operation::Delete(None), Outcome::Unknown, 2, 3);
+        let missing = |began, ended| call(Operation::Find, Outcome::Missing, began, ended);
+        for seen in [vec![found(1, 4, 5)], vec![missing(4, 5)], vec![found(1, 4, 5), missing(6, 7)]]
+        {
+            let calls = [vec![created(0, 1), lost], seen].concat();
+            assert_eq!(judge(&calls, PATIENCE), Verdict::Linearizable, "{calls:?}");
+        }
+        let back = [created(0, 1), lost, missing(4, 5), found(1, 6, 7)];
+        assert_eq!(judge(&back, PATIENCE), Verdict::Impossible);
+        let early = [created(0, 1), call(lost.operation, lost.outcome, 6, 7), missing(4, 5)];
+        assert_eq!(judge(&early, PATIENCE), Verdict::Impossible);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_not_called_good() {
+        // Every subset of thirty calls without an answer has to be tried, for nothing.
+        let lost = |value| {
+            let update = Operation::Update { expected: None, value };
+            call(update, Outcome::Unknown, 2, 3)
+        };
+        let mut calls: Vec<_> = (10..40).map(lost).collect();
+        calls.extend([created(0, 1), found(99, 100, 101)]);
+        assert_eq!(judge(&calls, Duration::from_millis(20)), Verdict::Undecided);
+    }
+}
