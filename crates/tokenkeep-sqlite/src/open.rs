@@ -26,6 +26,11 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// How much of the log stays on the disk once it has been emptied, in bytes.
 const JOURNAL_SIZE_LIMIT: i64 = 16 * 1024 * 1024;
 
+/// How much of the file the writing connection keeps in memory at most, in KiB. Its own commits drop
+/// nothing of it; readers lose their pages at each commit, and keep the 2 MiB that are usual. Sweeps
+/// and batches touch pages everywhere.
+const WRITER_CACHE: i64 = 16 * 1024;
+
 /// How long to wait before a file that somebody has is tried again.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -187,7 +192,8 @@ impl SqliteOptions {
 
         let readers = Arc::new(self.readers_of(&path)?);
         let counters = Arc::new(ChangeCounters::new());
-        let writer = Writer::start(Line::on(writer)?, self.busy_timeout, counters.clone());
+        let line = Line::on(writer, self.durability)?;
+        let writer = Writer::start(line, self.busy_timeout, counters.clone());
         let writer = writer.map_err(OpenError::io(&path))?;
         let changes: Arc<dyn Changes> = match self.sharing {
             Sharing::Shared => Arc::new(SharedChanges { readers: readers.clone(), counters }),
@@ -285,6 +291,8 @@ impl SqliteOptions {
         };
         set(connection, "synchronous", synchronous)?;
         set(connection, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+        // Pages are positive, KiB negative.
+        set(connection, "cache_size", -WRITER_CACHE)?;
         // The writing thread waits in its own way.
         set(connection, "busy_timeout", 0)
     }
@@ -347,8 +355,9 @@ mod tests {
             let options = SqliteOptions::new().durability(durability);
             let connection = options.connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
             options.set_up_writer(&connection).unwrap();
-            let names = ["synchronous", "journal_size_limit", "busy_timeout"];
-            assert_eq!(settings(&connection, &names), [synchronous, JOURNAL_SIZE_LIMIT, 0]);
+            let names = ["synchronous", "journal_size_limit", "cache_size", "busy_timeout"];
+            let wanted = [synchronous, JOURNAL_SIZE_LIMIT, -WRITER_CACHE, 0];
+            assert_eq!(settings(&connection, &names), wanted);
         }
         assert_eq!(Durability::default(), Durability::Full);
     }

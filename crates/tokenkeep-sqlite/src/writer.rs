@@ -401,6 +401,7 @@ mod tests {
     use tokenkeep::{TokenId, UserId};
 
     use super::*;
+    use crate::open::Durability;
 
     struct Rig {
         directory: TempDir,
@@ -419,8 +420,12 @@ mod tests {
             connection.busy_timeout(Duration::ZERO).unwrap();
             connection.execute_batch("CREATE TABLE done (number INTEGER UNIQUE)").unwrap();
             connection.execute_batch("CREATE TABLE filler (bytes BLOB)").unwrap();
-            let writer =
-                Writer::start(Line::on(connection).unwrap(), patience, Arc::default()).unwrap();
+            let writer = Writer::start(
+                Line::on(connection, Durability::Normal).unwrap(),
+                patience,
+                Arc::default(),
+            )
+            .unwrap();
             Self { directory, writer }
         }
 

@@ -186,8 +186,8 @@ fn others_find_the_store_empty_until_all_is_there() {
 fn child_process() {
     if let Some(path) = std::env::var_os(FILE) {
         let store = SqliteStore::open(PathBuf::from(path)).unwrap();
-        let killed = (0..60_000).map(|number| {
-            if number == 50_000 {
+        let killed = (0..150_000).map(|number| {
+            if number == 140_000 {
                 std::process::abort();
             }
             token(number)
