@@ -7,6 +7,8 @@ pub mod broken;
 pub mod broken_users;
 pub mod example;
 pub mod fixture;
+pub mod hasty;
+pub mod history;
 pub mod http;
 pub mod meddling;
 pub mod model;

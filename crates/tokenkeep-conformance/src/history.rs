@@ -136,6 +136,12 @@ impl Done {
         self.0[call / 64] & 1 << (call % 64) != 0
     }
 
+    /// Before this one, all have been placed.
+    fn first_left(&self) -> usize {
+        let full = self.0.iter().take_while(|word| **word == u64::MAX).count();
+        full * 64 + self.0.get(full).map_or(0, |word| word.trailing_ones() as usize)
+    }
+
     fn flip(&mut self, call: usize) {
         self.0[call / 64] ^= 1 << (call % 64);
     }
@@ -154,15 +160,7 @@ impl Search<'_> {
     /// Whether the calls that are left can be placed, from this state on; `None` when it took too
     /// long.
     fn goes_on(&mut self, done: &mut Done, state: State) -> Option<bool> {
-        let left = |call: &usize| !done.has(*call);
-        let all = || (0..self.calls.len()).filter(left);
-        let answered = |call: &usize| self.calls[*call].outcome != Outcome::Unknown;
-        let Some(first_end) = all().filter(answered).map(|call| self.calls[call].ended).min()
-        else {
-            return Some(true);
-        };
-        // Nothing that began after the end of another can come before it.
-        let next: Vec<_> = all().take_while(|call| self.calls[*call].began <= first_end).collect();
+        let Some(next) = self.next(done) else { return Some(true) };
         self.steps += 1;
         if self.steps.is_multiple_of(1_024)
             && self.until.is_some_and(|until| Instant::now() > until)
@@ -172,8 +170,12 @@ impl Search<'_> {
         if !self.seen.insert((done.clone(), state)) {
             return Some(false);
         }
-        for call in next {
-            let Some(after) = after(state, &self.calls[call]) else { continue };
+        let calls = self.calls;
+        let placed = next.into_iter().filter_map(|call| Some((call, after(state, &calls[call])?)));
+        let placed: Vec<_> = placed.collect();
+        // What is true now and changes nothing can come first, whatever follows.
+        let idle = placed.iter().find(|(_, after)| *after == state).copied();
+        for (call, after) in idle.map_or(placed, |idle| vec![idle]) {
             done.flip(call);
             let goes_on = self.goes_on(done, after);
             done.flip(call);
@@ -182,6 +184,25 @@ impl Search<'_> {
             }
         }
         Some(false)
+    }
+
+    /// The calls that may come next: none of the others ended before they began. `None` when every
+    /// call with an answer has been placed.
+    fn next(&self, done: &Done) -> Option<Vec<usize>> {
+        let (mut first_end, mut next) = (None, Vec::new());
+        for call in (done.first_left()..self.calls.len()).filter(|call| !done.has(*call)) {
+            let Call { outcome, began, ended, .. } = self.calls[call];
+            if first_end.is_some_and(|end| began > end) {
+                break;
+            }
+            next.push(call);
+            if outcome != Outcome::Unknown {
+                first_end = Some(first_end.map_or(ended, |end: u64| end.min(ended)));
+            }
+        }
+        let end = first_end?;
+        next.retain(|call| self.calls[*call].began <= end);
+        Some(next)
     }
 }
 

@@ -1,0 +1,364 @@
+//! Histories: random calls of tasks on a few tokens, each told as it begins and as it ends, so that
+//! they can be judged when the process that made them is no more.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokenkeep::{
+    Caller, Expected, Intent, KeyChange, Revision, StoreErrorKind, TokenChange, TokenError,
+    TokenKey, TokenService, UserId, UserStore,
+};
+use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, judge};
+
+use crate::scene::{bearer, user};
+
+/// How many tokens a history is about.
+pub const TOKENS: u64 = 4;
+
+/// The owner of every token.
+pub const OWNER: UserId = UserId::new(7);
+
+/// Adds the owner.
+pub async fn prepare(users: &dyn UserStore) {
+    users.put_user(user(OWNER, "writer of history")).await.unwrap();
+}
+
+/// What is told of a call, a line each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Begun {
+        call: u64,
+        token: u64,
+        operation: Operation,
+        at: u64,
+    },
+    /// `None` for a call that is known to have done nothing.
+    Ended {
+        call: u64,
+        outcome: Option<Outcome>,
+        at: u64,
+    },
+}
+
+fn number(revision: Option<Revision>) -> u64 {
+    revision.map_or(0, |revision| revision.get().try_into().unwrap())
+}
+
+fn revision(number: u64) -> Option<Revision> {
+    Revision::new(number.try_into().unwrap())
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Begun { call, token, operation, at } => {
+                let [kind, a, b] = match operation {
+                    Operation::Find => [0, 0, 0],
+                    Operation::Create { value, key } => [1, value, key],
+                    Operation::Update { expected, value } => [2, number(expected), value],
+                    Operation::SetKey(key) => [3, key, 0],
+                    Operation::Delete(expected) => [4, number(expected), 0],
+                    Operation::Authenticate(key) => [5, key, 0],
+                };
+                write!(f, "begun {call} {at} {token} {kind} {a} {b}")
+            }
+            Self::Ended { call, outcome, at } => {
+                let [kind, a, b] = match outcome {
+                    None => [0, 0, 0],
+                    Some(Outcome::Found(revision, value)) => [1, number(Some(revision)), value],
+                    Some(Outcome::Missing) => [2, 0, 0],
+                    Some(Outcome::Written(revision)) => [3, number(Some(revision)), 0],
+                    Some(Outcome::Deleted) => [4, 0, 0],
+                    Some(Outcome::Taken) => [5, 0, 0],
+                    Some(Outcome::Stale) => [6, 0, 0],
+                    Some(Outcome::Accepted) => [7, 0, 0],
+                    Some(Outcome::Refused) => [8, 0, 0],
+                    Some(Outcome::Unknown) => [9, 0, 0],
+                };
+                write!(f, "ended {call} {at} 0 {kind} {a} {b}")
+            }
+        }
+    }
+}
+
+impl FromStr for Told {
+    type Err = String;
+
+    /// Reads a line; one that was cut off is none.
+    fn from_str(line: &str) -> Result<Self, String> {
+        let (what, numbers) = line.split_once(' ').ok_or(line)?;
+        let numbers = numbers.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>();
+        let [call, at, token, kind, a, b] = numbers
+            .map_err(|error| error.to_string())?
+            .try_into()
+            .map_err(|_| format!("not six numbers: {line}"))?;
+        let operation = || {
+            Some(match kind {
+                0 => Operation::Find,
+                1 => Operation::Create { value: a, key: b },
+                2 => Operation::Update { expected: revision(a), value: b },
+                3 => Operation::SetKey(a),
+                4 => Operation::Delete(revision(a)),
+                5 => Operation::Authenticate(a),
+                _ => return None,
+            })
+        };
+        let outcome = || {
+            Some(match kind {
+                1 => Outcome::Found(revision(a)?, b),
+                2 => Outcome::Missing,
+                3 => Outcome::Written(revision(a)?),
+                4 => Outcome::Deleted,
+                5 => Outcome::Taken,
+                6 => Outcome::Stale,
+                7 => Outcome::Accepted,
+                8 => Outcome::Refused,
+                9 => Outcome::Unknown,
+                _ => return None,
+            })
+        };
+        match what {
+            "begun" => {
+                let operation = operation().ok_or(line)?;
+                Ok(Self::Begun { call, token, operation, at })
+            }
+            "ended" => Ok(Self::Ended { call, outcome: outcome(), at }),
+            _ => Err(line.into()),
+        }
+    }
+}
+
+/// The calls about each token. Of one that never ended, nobody knows whether it was done.
+pub fn calls_of(told: impl IntoIterator<Item = Told>) -> BTreeMap<u64, Vec<Call>> {
+    let mut calls = BTreeMap::new();
+    for told in told {
+        match told {
+            Told::Begun { call, token, operation, at } => {
+                let outcome = Outcome::Unknown;
+                calls.insert(call, (token, Call { operation, outcome, began: at, ended: at }));
+            }
+            Told::Ended { call, outcome: None, .. } => _ = calls.remove(&call),
+            Told::Ended { call, outcome: Some(outcome), at } => {
+                let (_, call) = calls.get_mut(&call).expect("a call begins before it ends");
+                (call.outcome, call.ended) = (outcome, at);
+            }
+        }
+    }
+    let mut of_token: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (token, call) in calls.into_values() {
+        of_token.entry(token).or_default().push(call);
+    }
+    of_token
+}
+
+/// What became of histories.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    pub linearizable: u64,
+    pub impossible: u64,
+    pub undecided: u64,
+}
+
+impl Judged {
+    /// Judges the calls about one token.
+    pub fn add(&mut self, calls: &[Call]) {
+        match judge(calls, Duration::from_secs(10)) {
+            Verdict::Linearizable => self.linearizable += 1,
+            Verdict::Impossible => self.impossible += 1,
+            Verdict::Undecided => self.undecided += 1,
+        }
+    }
+}
+
+/// A small generator: what it draws is decided by its seed.
+pub struct Draw(u64);
+
+impl Draw {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % end
+    }
+}
+
+/// The last keys of the tokens, each with its number, for those who authenticate.
+#[derive(Debug, Default)]
+pub struct Keys(Mutex<BTreeMap<u64, (u64, TokenKey)>>);
+
+impl Keys {
+    fn put(&self, token: u64, number: u64, key: TokenKey) {
+        self.0.lock().unwrap().insert(token, (number, key));
+    }
+
+    fn of(&self, token: u64) -> Option<(u64, TokenKey)> {
+        self.0.lock().unwrap().get(&token).cloned()
+    }
+}
+
+/// One task's calls.
+pub struct Task {
+    pub service: TokenService,
+    pub keys: Arc<Keys>,
+    /// Hears of each call.
+    pub tell: Arc<dyn Fn(Told) + Send + Sync>,
+    /// Tells this history's tokens from those of others.
+    pub history: String,
+    pub draw: Draw,
+    /// Values and keys are numbers of this task's own.
+    pub number: u64,
+    /// The time, on a clock that all tasks share.
+    pub clock: fn() -> u64,
+}
+
+impl Task {
+    /// Makes so many calls.
+    pub async fn run(mut self, calls: u64) {
+        let mut revisions = BTreeMap::new();
+        for made in 0..calls {
+            let token = self.draw.below(TOKENS);
+            let unique = self.number * 1_000_000 + made;
+            let expected = revisions.get(&token).copied().filter(|_| self.draw.below(2) == 0);
+            let last_key = self.keys.of(token);
+            let operation = match (self.draw.below(12), &last_key) {
+                (3..6, _) => Operation::Update { expected, value: unique },
+                (6, _) => Operation::Delete(expected),
+                (7 | 8, _) => Operation::Create { value: unique, key: unique },
+                (9, _) => Operation::SetKey(unique),
+                (10.., Some((number, _))) => Operation::Authenticate(*number),
+                _ => Operation::Find,
+            };
+            (self.tell)(Told::Begun { call: unique, token, operation, at: (self.clock)() });
+            let outcome = self.call(token, operation, last_key).await;
+            (self.tell)(Told::Ended { call: unique, outcome, at: (self.clock)() });
+            if let Some(Outcome::Found(revision, _) | Outcome::Written(revision)) = outcome {
+                revisions.insert(token, revision);
+            }
+            if self.draw.below(4) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    pub fn name(&self, token: u64) -> String {
+        format!("history-{}-{token}", self.history)
+    }
+
+    /// The text of a key that was set.
+    pub fn key(&self, token: u64, key: u64) -> String {
+        format!("key {key} of {}, which is long enough to be one", self.name(token))
+    }
+
+    /// Makes one call; `None` when it is known that nothing was done.
+    pub async fn call(
+        &self,
+        token: u64,
+        operation: Operation,
+        last_key: Option<(u64, TokenKey)>,
+    ) -> Option<Outcome> {
+        let (name, system) = (self.name(token), Caller::System);
+        let answered = match operation {
+            Operation::Find => self.service.retrieve(&system, &name).await.map(|view| {
+                Outcome::Found(view.token.revision, view.token.description.parse().unwrap())
+            }),
+            Operation::Create { value, key } => {
+                let change = change(value).identifier(&name).intent(Intent::Api).owner(OWNER);
+                self.service.create(&system, change).await.map(|created| {
+                    self.keys.put(token, key, created.key);
+                    Outcome::Written(created.view.token.revision)
+                })
+            }
+            Operation::Update { expected, value } => {
+                let mut change = change(value);
+                if let Some(expected) = expected {
+                    change = change.expecting(expected);
+                }
+                let updated = self.service.partial_update(&system, &name, change).await;
+                updated.map(|updated| Outcome::Written(updated.view.token.revision))
+            }
+            Operation::SetKey(key) => {
+                let text = self.key(token, key);
+                let set = self.service.set_key(&system, &name, KeyChange::new(&text)).await;
+                set.map(|view| {
+                    self.keys.put(token, key, TokenKey::from(text));
+                    Outcome::Written(view.token.revision)
+                })
+            }
+            Operation::Delete(expected) => {
+                let expected = expected.map_or(Expected::Anything, Expected::Revision);
+                let deleted = self.service.delete(&system, &name, expected).await;
+                deleted.map(|_| Outcome::Deleted)
+            }
+            Operation::Authenticate(_) => {
+                let header = bearer(&last_key?.1);
+                let who = self.service.authenticate(Some(&header)).await;
+                who.map(|_| Outcome::Accepted)
+            }
+        };
+        answered.map_or_else(|error| refusal(operation, &error), Some)
+    }
+}
+
+fn change(value: u64) -> TokenChange {
+    TokenChange::new().description(value.to_string())
+}
+
+/// What an error tells; `None` where it tells that nothing was done.
+fn refusal(operation: Operation, error: &TokenError) -> Option<Outcome> {
+    Some(match error {
+        TokenError::NotFound => Outcome::Missing,
+        TokenError::Stale { .. } => Outcome::Stale,
+        TokenError::InvalidKey => Outcome::Refused,
+        TokenError::Invalid(_) if matches!(operation, Operation::Create { .. }) => Outcome::Taken,
+        TokenError::Store(error) if *error.kind() == StoreErrorKind::OutcomeUnknown => {
+            Outcome::Unknown
+        }
+        error if error.is_retryable() => return None,
+        error => panic!("{operation:?}: {error:?}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_what_was_told() {
+        let operations = [
+            Operation::Find,
+            Operation::Create { value: 1, key: 2 },
+            Operation::Update { expected: None, value: 3 },
+            Operation::Update { expected: revision(4), value: 5 },
+            Operation::SetKey(6),
+            Operation::Delete(revision(7)),
+            Operation::Authenticate(8),
+        ];
+        let begun = operations.map(|operation| Told::Begun { call: 1, token: 2, operation, at: 3 });
+        let first = Revision::FIRST;
+        let outcomes = [
+            Outcome::Found(first, 9),
+            Outcome::Missing,
+            Outcome::Written(first),
+            Outcome::Deleted,
+            Outcome::Taken,
+            Outcome::Stale,
+            Outcome::Accepted,
+            Outcome::Refused,
+            Outcome::Unknown,
+        ];
+        let outcomes = outcomes.into_iter().map(Some).chain([None]);
+        let ended = outcomes.map(|outcome| Told::Ended { call: 1, outcome, at: 4 });
+        for told in begun.into_iter().chain(ended) {
+            assert_eq!(told.to_string().parse(), Ok(told));
+        }
+        assert!("begun 1 2 3".parse::<Told>().is_err());
+    }
+}

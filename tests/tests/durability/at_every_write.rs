@@ -1,0 +1,117 @@
+//! Kills at each system call by which one operation writes, by way of strace.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use tokenkeep::{Token, TokenId};
+
+use crate::aftermath::{open, tokens, trail_is_whole};
+use crate::child::{FILE, WORK, WORKS, fill};
+
+fn has_strace() -> bool {
+    let found = Command::new("strace").arg("-V").output().is_ok_and(|told| told.status.success());
+    if !found {
+        eprintln!("NOT RUN: kills at every write, which need strace");
+        assert!(std::env::var_os("CI").is_none(), "strace is missing");
+    }
+    found
+}
+
+/// Does `work` on the file, and is killed at the call of that number. Returns whether the work was
+/// acknowledged, and whether the process came to its end.
+fn killed_at(path: &Path, work: &str, call: &str, number: u32) -> (bool, bool) {
+    let child = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:signal=SIGKILL:when={number}")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child::child_process", "--nocapture"])
+        .env(FILE, path)
+        .env(WORK, work)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout);
+    (told.lines().any(|line| line == "done"), child.status.success())
+}
+
+type Rows = BTreeMap<TokenId, Arc<Token>>;
+
+fn rows_of(path: &Path) -> Rows {
+    let store = open(path);
+    pollster::block_on(trail_is_whole(&*store));
+    pollster::block_on(tokens(&*store)).into_iter().map(|token| (token.id, token)).collect()
+}
+
+/// How many tokens differ.
+fn differences(one: &Rows, other: &Rows) -> usize {
+    let changed = one.iter().filter(|(id, token)| other.get(id) != Some(token)).count();
+    changed + other.keys().filter(|id| !one.contains_key(id)).count()
+}
+
+/// Kills `work` at each of its calls, and looks that all of it is there or nothing, and all of it once
+/// it was acknowledged. Returns how many kills there were.
+fn kill_at_each(filled: &Path, work: &str, call: &str) -> u32 {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let copy = || {
+        let _ = fs::remove_file(path.with_extension("db-wal"));
+        let _ = fs::remove_file(path.with_extension("db-shm"));
+        fs::copy(filled, &path).unwrap();
+    };
+    copy();
+    let before = rows_of(&path);
+    // Later than any.
+    assert_eq!(killed_at(&path, work, call, 65_535), (true, true));
+    let all = differences(&before, &rows_of(&path));
+    assert!(all > 0, "{work} does nothing");
+    for number in 1.. {
+        copy();
+        let (acknowledged, ended) = killed_at(&path, work, call, number);
+        let done = differences(&before, &rows_of(&path));
+        assert!(done == 0 || done == all, "{work}, {call} {number}: {done} of {all}");
+        assert!(done == all || !acknowledged, "{work}, {call} {number}: acknowledged, and lost");
+        if ended {
+            return number - 1;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn an_operation_that_is_killed_at_any_write_is_done_or_not() {
+    if !has_strace() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let filled = directory.path().join("filled.db");
+    pollster::block_on(fill(&filled));
+    for work in WORKS {
+        let kills = ["pwrite64", "fsync"].map(|call| kill_at_each(&filled, work, call));
+        println!("{work}: killed at {} writes and {} flushes", kills[0], kills[1]);
+        assert!(kills.iter().all(|kills| *kills > 0), "{work} was never killed: {kills:?}");
+    }
+}
+
+#[test]
+fn a_new_file_is_made_or_not_whenever_that_is_killed() {
+    if !has_strace() {
+        return;
+    }
+    for call in ["pwrite64", "fsync", "linkat", "unlink"] {
+        let mut kills = 0;
+        for number in 1.. {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("tokens.db");
+            let (acknowledged, ended) = killed_at(&path, "open", call, number);
+            assert!(path.exists() || !acknowledged, "{call} {number}");
+            assert!(rows_of(&path).is_empty(), "{call} {number}");
+            if ended {
+                break;
+            }
+            kills += 1;
+        }
+        println!("a new file: killed at {kills} calls of {call}");
+    }
+}

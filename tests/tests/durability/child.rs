@@ -1,0 +1,149 @@
+//! The process that is killed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokenkeep::{
+    Caller, Change, Commit, Expected, Intent, KeyChange, ManagedToken, Reconcile, Timestamp, Token,
+    TokenChange, TokenService, TokenStore,
+};
+use tokenkeep_sqlite::SqliteStore;
+use tokenkeep_tests::hasty::HastyStore;
+use tokenkeep_tests::history::{Draw, Keys, OWNER, Task, prepare};
+use tokenkeep_tests::scene::row;
+use tokio::runtime::Builder;
+
+pub(crate) const FILE: &str = "TOKENKEEP_DURABILITY_FILE";
+/// One operation, or `everything` until it is killed.
+pub(crate) const WORK: &str = "TOKENKEEP_DURABILITY_WORK";
+/// Whether it acknowledges what it has not done: the control.
+pub(crate) const HASTY: &str = "TOKENKEEP_DURABILITY_HASTY";
+
+const TASKS: u64 = 8;
+
+/// How many tokens one reconcile is about, and one sweep.
+pub(crate) const TOGETHER: u64 = 10;
+
+/// What the child processes run; nothing by itself.
+#[test]
+fn child_process() {
+    let Some(path) = std::env::var_os(FILE) else { return };
+    let store = Arc::new(SqliteStore::open(PathBuf::from(path)).unwrap());
+    let work = std::env::var(WORK).unwrap();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut tokens: Arc<dyn TokenStore> = store.clone();
+        if std::env::var(HASTY).is_ok() {
+            tokens = Arc::new(HastyStore::new(tokens));
+        }
+        let service = TokenService::builder(tokens.clone(), store.clone()).open().await.unwrap();
+        if work == "everything" {
+            prepare(&*store).await;
+            everything(&service, &*tokens).await;
+        } else {
+            one(&service, &work).await;
+            println!("\ndone");
+        }
+    });
+}
+
+/// All kinds of work at the same time, until the process is killed.
+async fn everything(service: &TokenService, tokens: &dyn TokenStore) {
+    let keys = Arc::new(Keys::default());
+    for number in 0..TASKS {
+        let (service, keys, history) = (service.clone(), keys.clone(), "killed".to_owned());
+        let (tell, draw) = (Arc::new(|told| println!("{told}")), Draw::new(seed() + number));
+        let task = Task { service, keys, tell, history, draw, number, clock };
+        tokio::spawn(task.run(1_000_000));
+    }
+    for round in 1.. {
+        reconcile(service, round).await;
+        println!("reconciled {round}");
+        add_expired(tokens, round).await;
+        service.sweep().await.unwrap();
+        println!("swept {round}");
+    }
+}
+
+fn clock() -> u64 {
+    static TIME: AtomicU64 = AtomicU64::new(0);
+    TIME.fetch_add(1, Ordering::SeqCst)
+}
+
+fn seed() -> u64 {
+    u64::from(std::process::id()) << 8
+}
+
+/// Gives every managed token the same description.
+async fn reconcile(service: &TokenService, round: u64) {
+    let managed = (0..TOGETHER).map(|number| {
+        let marker = format!("example.org/killed/{number}").parse().unwrap();
+        let wanted = TokenChange::new()
+            .identifier(format!("managed-{number}"))
+            .owner(OWNER)
+            .description(round.to_string());
+        ManagedToken::present(marker, wanted)
+    });
+    service.reconcile(&Reconcile::new(managed)).await.unwrap();
+}
+
+/// Tokens of a round that have expired long ago.
+fn expired(round: u64) -> impl Iterator<Item = Token> {
+    (0..TOGETHER).map(move |number| {
+        let number = round * TOGETHER + number;
+        let name = format!("expired-{round}-{number}");
+        let row = row(u128::from(number) << 64, &name, OWNER, &format!("key of {name}"));
+        Token { expiring: true, expires: Some(Timestamp::MIN), ..row }
+    })
+}
+
+async fn add_expired(tokens: &dyn TokenStore, round: u64) {
+    let changes = expired(round).map(|token| Change::Insert(token.into())).collect();
+    tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
+}
+
+/// Fills a file with what the single operations are about.
+pub(crate) async fn fill(path: &Path) {
+    let store = Arc::new(SqliteStore::open(path).unwrap());
+    prepare(&*store).await;
+    let service = TokenService::builder(store.clone(), store.clone()).open().await.unwrap();
+    for name in ["other", "own"] {
+        let change = TokenChange::new().identifier(name).intent(Intent::Api).owner(OWNER);
+        service.create(&Caller::System, change).await.unwrap();
+    }
+    reconcile(&service, 1).await;
+    add_expired(&*store, 1).await;
+}
+
+/// What can be done once.
+pub(crate) const WORKS: [&str; 7] =
+    ["create", "update", "set key", "rotate", "delete", "sweep", "reconcile"];
+
+async fn one(service: &TokenService, work: &str) {
+    let system = Caller::System;
+    match work {
+        "open" => Ok(()),
+        "create" => {
+            let change = TokenChange::new().identifier("new").intent(Intent::Api).owner(OWNER);
+            service.create(&system, change).await.map(drop)
+        }
+        "update" => {
+            let change = TokenChange::new().description("changed");
+            service.partial_update(&system, "own", change).await.map(drop)
+        }
+        "set key" => {
+            let key = KeyChange::new("a key that is long enough to be one, and new");
+            service.set_key(&system, "own", key).await.map(drop)
+        }
+        "rotate" => service.rotate(&system, "own", Expected::Anything).await.map(drop),
+        "delete" => service.delete(&system, "own", Expected::Anything).await.map(drop),
+        "sweep" => service.sweep().await.map(drop),
+        "reconcile" => {
+            reconcile(service, 2).await;
+            Ok(())
+        }
+        other => panic!("{other}"),
+    }
+    .unwrap();
+}

@@ -1,0 +1,123 @@
+//! Kills at any moment.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokenkeep::Token;
+use tokenkeep_tests::history::{Draw, Judged, Told};
+
+use crate::aftermath::{judge, open, tokens, trail_is_whole};
+use crate::child::{FILE, HASTY, TOGETHER, WORK};
+
+fn kills() -> u64 {
+    let kills = std::env::var("TOKENKEEP_KILLS").ok();
+    kills.and_then(|kills| kills.parse().ok()).unwrap_or(200)
+}
+
+/// Starts a child that does everything, kills it some moments after its first answer, and returns
+/// the lines that it wrote.
+fn killed(path: &Path, moments: Duration, hasty: bool) -> Vec<String> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child::child_process", "--nocapture"]);
+    command.env(FILE, path).env(WORK, "everything").stdout(Stdio::piped());
+    if hasty {
+        command.env(HASTY, "1");
+    }
+    let mut child = command.spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (tell, answered) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut lines = Vec::new();
+        for line in output.split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8(line).unwrap();
+            if line.starts_with("ended ") {
+                let _ = tell.send(());
+            }
+            lines.push(line);
+        }
+        lines
+    });
+    answered.recv().expect("the child has failed");
+    thread::sleep(moments);
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    reader.join().unwrap()
+}
+
+/// The highest number behind a word.
+fn last(lines: &[String], word: &str) -> u64 {
+    let numbers = lines.iter().filter_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+    numbers.max().unwrap_or(0)
+}
+
+/// Kills one child, and judges what it left behind.
+async fn kill_once(number: u64, hasty: bool) -> Judged {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let moments = Duration::from_micros(Draw::new(number).below(60_000));
+    let lines = killed(&path, moments, hasty);
+    let store = open(&path);
+    // A line that was cut off tells nothing.
+    let told: Vec<Told> = lines.iter().filter_map(|line| line.parse().ok()).collect();
+    let rows = tokens(&*store).await;
+    let judged = judge(store.clone(), told).await;
+    if !hasty {
+        trail_is_whole(&*store).await;
+        reconciles_are_whole(&rows, last(&lines, "reconciled "));
+        sweeps_are_kept(&rows, last(&lines, "swept "));
+    }
+    judged
+}
+
+/// All managed tokens are of one round, no older than the last that was acknowledged.
+fn reconciles_are_whole(rows: &[Arc<Token>], acknowledged: u64) {
+    let managed = rows.iter().filter(|token| token.managed.is_some());
+    let rounds: Vec<u64> = managed.map(|token| token.description.parse().unwrap()).collect();
+    let Some(first) = rounds.first() else {
+        assert_eq!(acknowledged, 0, "all are lost");
+        return;
+    };
+    assert_eq!(rounds.len() as u64, TOGETHER, "some are lost");
+    assert!(rounds.iter().all(|round| round == first), "half of a reconcile: {rounds:?}");
+    assert!(*first >= acknowledged, "{acknowledged} was acknowledged, and {first} is there");
+}
+
+/// What an acknowledged sweep has deleted is not there.
+fn sweeps_are_kept(rows: &[Arc<Token>], acknowledged: u64) {
+    let expired =
+        rows.iter().filter_map(|token| token.identifier.as_str().strip_prefix("expired-"));
+    let rounds = expired.map(|name| name.split_once('-').unwrap().0.parse::<u64>().unwrap());
+    let back: Vec<_> = rounds.filter(|round| *round <= acknowledged).collect();
+    assert!(back.is_empty(), "swept, and there: {back:?} of {acknowledged}");
+}
+
+fn all(kills: u64, hasty: bool) -> Judged {
+    let mut all = Judged::default();
+    for number in 0..kills {
+        let judged = pollster::block_on(kill_once(number, hasty));
+        all.linearizable += judged.linearizable;
+        all.impossible += judged.impossible;
+        all.undecided += judged.undecided;
+    }
+    all
+}
+
+#[test]
+fn a_killed_process_leaves_what_it_has_acknowledged() {
+    let start = Instant::now();
+    let judged = all(kills(), false);
+    println!("{} kills: {judged:?} in {:.1?}", kills(), start.elapsed());
+    assert_eq!((judged.impossible, judged.undecided), (0, 0), "{judged:?}");
+    assert!(judged.linearizable >= kills(), "{judged:?}");
+}
+
+/// The control: such a store is what kills are to find.
+#[test]
+fn a_store_that_acknowledges_first_is_found_out() {
+    assert!(all(10, true).impossible > 0);
+}

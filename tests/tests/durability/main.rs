@@ -1,0 +1,11 @@
+//! What a process leaves behind that was killed: everything that it acknowledged, and nothing by
+//! half.
+//!
+//! A child process writes to a SQLite file and tells each call as it begins and as it ends. It is
+//! killed, at some moment or at a certain system call, and the file is opened again. What is there
+//! then is judged together with what was told.
+
+mod aftermath;
+mod at_every_write;
+mod child;
+mod kills;
