@@ -19,6 +19,10 @@ pub fn is_child() -> bool {
     let mut words = role.splitn(2, ' ');
     match (words.next(), words.next()) {
         (Some("memory"), Some(tokens)) => size::fill_memory(tokens.parse().unwrap()),
+        (Some("cache"), Some(rest)) => {
+            let (tokens, path) = rest.split_once(' ').unwrap();
+            size::fill_cache(tokens.parse().unwrap(), path);
+        }
         (Some("serve-shared"), Some(path)) => http::serve(path, Sharing::Shared),
         (Some("serve-alone"), Some(path)) => http::serve(path, Sharing::SingleProcess),
         _ => panic!("{ROLE}={role}"),

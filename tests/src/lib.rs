@@ -21,6 +21,7 @@ pub mod serve;
 pub mod unreliable;
 pub mod vectors;
 pub mod wire;
+pub mod yielding;
 
 #[doc = include_str!("../../README.md")]
 pub mod readme {}

@@ -7,6 +7,7 @@ use tokenkeep::{TokenService, TokenServiceBuilder};
 use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::broken::{BrokenStore, Bug};
 use tokenkeep_tests::history::{Judged, prepare};
+use tokenkeep_tests::yielding::YieldingStore;
 use tokio::runtime::Builder;
 
 use crate::record::{histories, run};
@@ -27,7 +28,9 @@ fn judged(backend: &Backend, builder: TokenServiceBuilder, histories: u64) -> Ju
 #[expect(clippy::needless_pass_by_value, reason = "it ends with its directory")]
 fn one_story(backend: Backend) {
     let start = Instant::now();
-    let judged = judged(&backend, backend.builder(), histories());
+    let store = Arc::new(YieldingStore(backend.tokens.clone()));
+    let builder = TokenService::builder(store, backend.users.clone()).cache(backend.cache);
+    let judged = judged(&backend, builder, histories());
     println!("{}: {judged:?} in {:.1?}", backend.name, start.elapsed());
     assert_eq!(judged.impossible, 0, "{}: {judged:?}", backend.name);
     let all = judged.linearizable + judged.undecided;
@@ -73,7 +76,7 @@ fn broken_stores_are_found_out() {
         (Bug::CountsNoChanges, cached),
     ] {
         let backend = Backend::memory();
-        let store = Arc::new(BrokenStore::new(bug));
+        let store = Arc::new(YieldingStore(Arc::new(BrokenStore::new(bug))));
         let builder = TokenService::builder(store, backend.users.clone()).cache(cache);
         let judged = judged(&backend, builder, 100);
         assert_eq!(judged.impossible > 0, bug != Bug::None, "{bug:?}: {judged:?}");

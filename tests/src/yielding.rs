@@ -1,0 +1,57 @@
+//! A store whose calls let others run in between, so that what can happen at the same time does.
+
+use std::num::NonZeroU8;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokenkeep::{
+    Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
+    TokenPage, TokenQuery, TokenStore, Touch,
+};
+use tokio::task::yield_now;
+
+/// Wraps a store, and lets the other tasks of the runtime run before each call and after.
+#[derive(Debug)]
+pub struct YieldingStore(pub Arc<dyn TokenStore>);
+
+async fn between<T>(call: impl Future<Output = T> + Send) -> T {
+    yield_now().await;
+    let answer = call.await;
+    yield_now().await;
+    answer
+}
+
+#[async_trait]
+impl TokenStore for YieldingStore {
+    async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
+        between(self.0.find(lookup)).await
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+        between(self.0.pepper_ids()).await
+    }
+
+    async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
+        between(self.0.list(query)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        between(self.0.commit(commit)).await
+    }
+
+    async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
+        between(self.0.touch(touches)).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        between(self.0.events(query)).await
+    }
+
+    async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        between(self.0.prune_events(before)).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        self.0.changes()
+    }
+}
