@@ -31,7 +31,7 @@ pub enum Sharing {
     ///
     /// As long as it is open, every other process and every other store of this process is shut
     /// out, programs that only look or make backups among them; each of the two, whichever comes
-    /// second, gets [`OpenError::InUse`]. Put the store into an `Arc` where several parts of a
+    /// second, gets [`InUse`](crate::OpenError::InUse). Put the store into an `Arc` where several parts of a
     /// program need it. The file is the same: the next to open it may share it again.
     ///
     /// A connection of SQLite's own that this process opens beside it is not shut out. It finds what
