@@ -163,6 +163,12 @@ pub struct Judged {
 }
 
 impl Judged {
+    pub fn add_all(&mut self, others: Self) {
+        self.linearizable += others.linearizable;
+        self.impossible += others.impossible;
+        self.undecided += others.undecided;
+    }
+
     /// Judges the calls about one token.
     pub fn add(&mut self, calls: &[Call]) {
         match judge(calls, Duration::from_secs(10)) {

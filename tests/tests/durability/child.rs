@@ -8,7 +8,7 @@ use tokenkeep::{
     Caller, Change, Commit, Expected, Intent, KeyChange, ManagedToken, Reconcile, Timestamp, Token,
     TokenChange, TokenService, TokenStore,
 };
-use tokenkeep_sqlite::SqliteStore;
+use tokenkeep_sqlite::{Durability, SqliteOptions, SqliteStore};
 use tokenkeep_tests::hasty::HastyStore;
 use tokenkeep_tests::history::{Draw, Keys, OWNER, Task, prepare};
 use tokenkeep_tests::scene::row;
@@ -20,6 +20,9 @@ pub(crate) const WORK: &str = "TOKENKEEP_DURABILITY_WORK";
 /// Whether it acknowledges what it has not done: the control.
 pub(crate) const HASTY: &str = "TOKENKEEP_DURABILITY_HASTY";
 
+/// Whether it does not wait for the disk: the control of power cuts.
+pub(crate) const NORMAL: &str = "TOKENKEEP_DURABILITY_NORMAL";
+
 const TASKS: u64 = 8;
 
 /// How many tokens one reconcile is about, and one sweep.
@@ -29,7 +32,10 @@ pub(crate) const TOGETHER: u64 = 10;
 #[test]
 fn child_process() {
     let Some(path) = std::env::var_os(FILE) else { return };
-    let store = Arc::new(SqliteStore::open(PathBuf::from(path)).unwrap());
+    let normal = std::env::var(NORMAL).is_ok();
+    let durability = if normal { Durability::Normal } else { Durability::Full };
+    let store = SqliteOptions::new().durability(durability).open(PathBuf::from(path)).unwrap();
+    let store = Arc::new(store);
     let work = std::env::var(WORK).unwrap();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -29,24 +29,32 @@ fn killed(path: &Path, moments: Duration, hasty: bool) -> Vec<String> {
         command.env(HASTY, "1");
     }
     let mut child = command.spawn().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
+    let output = child.stdout.take().unwrap();
     let (tell, answered) = mpsc::channel();
     let reader = thread::spawn(move || {
-        let mut lines = Vec::new();
-        for line in output.split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8(line).unwrap();
+        let watch = |line: &String| {
             if line.starts_with("ended ") {
                 let _ = tell.send(());
             }
-            lines.push(line);
-        }
-        lines
+        };
+        lines(output).inspect(watch).collect()
     });
     answered.recv().expect("the child has failed");
     thread::sleep(moments);
     child.kill().unwrap();
     assert!(!child.wait().unwrap().success());
     reader.join().unwrap()
+}
+
+/// The lines that a process writes, the last one perhaps cut off.
+fn lines(output: ChildStdout) -> impl Iterator<Item = String> {
+    let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
+    lines.map(|line| String::from_utf8(line).unwrap())
+}
+
+/// All that a process writes.
+pub(crate) fn lines_of(output: ChildStdout) -> Vec<String> {
+    lines(output).collect()
 }
 
 /// The highest number behind a word.
@@ -61,15 +69,21 @@ async fn kill_once(number: u64, hasty: bool) -> Judged {
     let path = directory.path().join("tokens.db");
     let moments = Duration::from_micros(Draw::new(number).below(60_000));
     let lines = killed(&path, moments, hasty);
-    let store = open(&path);
+    judge_lines(&path, &lines, !hasty).await
+}
+
+/// Judges what is left together with the lines that were written. Where the store was to lose nothing,
+/// all the rest has to be in order, too.
+pub(crate) async fn judge_lines(path: &Path, lines: &[String], keeps_all: bool) -> Judged {
+    let store = open(path);
     // A line that was cut off tells nothing.
     let told: Vec<Told> = lines.iter().filter_map(|line| line.parse().ok()).collect();
     let rows = tokens(&*store).await;
     let judged = judge(store.clone(), told).await;
-    if !hasty {
+    if keeps_all {
         trail_is_whole(&*store).await;
-        reconciles_are_whole(&rows, last(&lines, "reconciled "));
-        sweeps_are_kept(&rows, last(&lines, "swept "));
+        reconciles_are_whole(&rows, last(lines, "reconciled "));
+        sweeps_are_kept(&rows, last(lines, "swept "));
     }
     judged
 }
@@ -99,10 +113,7 @@ fn sweeps_are_kept(rows: &[Arc<Token>], acknowledged: u64) {
 fn all(kills: u64, hasty: bool) -> Judged {
     let mut all = Judged::default();
     for number in 0..kills {
-        let judged = pollster::block_on(kill_once(number, hasty));
-        all.linearizable += judged.linearizable;
-        all.impossible += judged.impossible;
-        all.undecided += judged.undecided;
+        all.add_all(pollster::block_on(kill_once(number, hasty)));
     }
     all
 }

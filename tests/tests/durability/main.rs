@@ -1,5 +1,5 @@
-//! What a process leaves behind that was killed: everything that it acknowledged, and nothing by
-//! half.
+//! What a process leaves behind that was killed, or whose disk has lost its power: everything that it
+//! acknowledged, and nothing by half.
 //!
 //! A child process writes to a SQLite file and tells each call as it begins and as it ends. It is
 //! killed, at some moment or at a certain system call, and the file is opened again. What is there
@@ -9,3 +9,4 @@ mod aftermath;
 mod at_every_write;
 mod child;
 mod kills;
+mod power_cuts;
