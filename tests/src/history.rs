@@ -317,6 +317,11 @@ fn change(value: u64) -> TokenChange {
     TokenChange::new().description(value.to_string())
 }
 
+/// Whether the storage has failed, and the store has said that nothing was done.
+pub fn is_fault(kind: &StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Full)
+}
+
 /// What an error tells; `None` where it tells that nothing was done.
 fn refusal(operation: Operation, error: &TokenError) -> Option<Outcome> {
     Some(match error {
@@ -328,6 +333,8 @@ fn refusal(operation: Operation, error: &TokenError) -> Option<Outcome> {
             Outcome::Unknown
         }
         error if error.is_retryable() => return None,
+        // After a fault of the storage nothing is written.
+        TokenError::Store(error) if is_fault(error.kind()) => return None,
         error => panic!("{operation:?}: {error:?}"),
     })
 }

@@ -11,10 +11,10 @@ use tokenkeep::{Token, TokenId};
 use crate::aftermath::{open, tokens, trail_is_whole};
 use crate::child::{FILE, WORK, WORKS, fill};
 
-fn has_strace() -> bool {
+pub(crate) fn has_strace() -> bool {
     let found = Command::new("strace").arg("-V").output().is_ok_and(|told| told.status.success());
     if !found {
-        eprintln!("NOT RUN: kills at every write, which need strace");
+        eprintln!("NOT RUN: kills and faults at every write, which need strace");
         assert!(std::env::var_os("CI").is_none(), "strace is missing");
     }
     found

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokenkeep::{
-    Caller, Change, Commit, Expected, Intent, KeyChange, ManagedToken, Reconcile, Timestamp, Token,
-    TokenChange, TokenService, TokenStore,
+    Caller, Change, Commit, CommitError, Expected, Intent, KeyChange, ManagedToken, Reconcile,
+    ReconcileError, StoreErrorKind, Timestamp, Token, TokenChange, TokenError, TokenService,
+    TokenStore,
 };
 use tokenkeep_sqlite::{Durability, SqliteOptions, SqliteStore};
 use tokenkeep_tests::hasty::HastyStore;
@@ -15,13 +17,16 @@ use tokenkeep_tests::scene::row;
 use tokio::runtime::Builder;
 
 pub(crate) const FILE: &str = "TOKENKEEP_DURABILITY_FILE";
-/// One operation, or `everything` until it is killed.
+/// One operation, or `everything` until it is killed, or `everything for a while`.
 pub(crate) const WORK: &str = "TOKENKEEP_DURABILITY_WORK";
 /// Whether it acknowledges what it has not done: the control.
 pub(crate) const HASTY: &str = "TOKENKEEP_DURABILITY_HASTY";
 
 /// Whether it does not wait for the disk: the control of power cuts.
 pub(crate) const NORMAL: &str = "TOKENKEEP_DURABILITY_NORMAL";
+
+/// How often a child goes round that is not killed: each time it flushes three times at least.
+const ROUNDS: u64 = 30;
 
 const TASKS: u64 = 8;
 
@@ -34,8 +39,10 @@ fn child_process() {
     let Some(path) = std::env::var_os(FILE) else { return };
     let normal = std::env::var(NORMAL).is_ok();
     let durability = if normal { Durability::Normal } else { Durability::Full };
-    let store = SqliteOptions::new().durability(durability).open(PathBuf::from(path)).unwrap();
-    let store = Arc::new(store);
+    let store = match SqliteOptions::new().durability(durability).open(PathBuf::from(path)) {
+        Ok(store) => Arc::new(store),
+        Err(error) => return println!("\nnot opened: {error:?}"),
+    };
     let work = std::env::var(WORK).unwrap();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -44,18 +51,27 @@ fn child_process() {
             tokens = Arc::new(HastyStore::new(tokens));
         }
         let service = TokenService::builder(tokens.clone(), store.clone()).open().await.unwrap();
-        if work == "everything" {
-            prepare(&*store).await;
-            everything(&service, &*tokens).await;
-        } else {
-            one(&service, &work).await;
-            println!("\ndone");
+        match work.as_str() {
+            "everything" => {
+                prepare(&*store).await;
+                everything(&service, &*tokens, u64::MAX).await;
+            }
+            // The owner is there.
+            "everything for a while" => {
+                everything(&service, &*tokens, ROUNDS).await;
+                println!("done");
+                std::process::exit(0);
+            }
+            work => {
+                one(&service, work).await;
+                println!("\ndone");
+            }
         }
     });
 }
 
-/// All kinds of work at the same time, until the process is killed.
-async fn everything(service: &TokenService, tokens: &dyn TokenStore) {
+/// All kinds of work at the same time.
+async fn everything(service: &TokenService, tokens: &dyn TokenStore, rounds: u64) {
     let keys = Arc::new(Keys::default());
     for number in 0..TASKS {
         let (service, keys, history) = (service.clone(), keys.clone(), "killed".to_owned());
@@ -63,12 +79,24 @@ async fn everything(service: &TokenService, tokens: &dyn TokenStore) {
         let task = Task { service, keys, tell, history, draw, number, clock };
         tokio::spawn(task.run(1_000_000));
     }
-    for round in 1.. {
-        reconcile(service, round).await;
-        println!("reconciled {round}");
-        add_expired(tokens, round).await;
-        service.sweep().await.unwrap();
-        println!("swept {round}");
+    for round in 1..=rounds {
+        match reconcile(service, round).await {
+            Ok(()) => println!("reconciled {round}"),
+            Err(error) => tell_of(&error),
+        }
+        match add_expired(tokens, round).await {
+            Ok(()) if service.sweep().await.is_ok() => println!("swept {round}"),
+            _ => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// Tells that the store does not write any more.
+fn tell_of(error: &ReconcileError) {
+    if let ReconcileError::Failed(TokenError::Store(error)) = error
+        && *error.kind() == StoreErrorKind::Unavailable
+    {
+        println!("unavailable");
     }
 }
 
@@ -82,7 +110,7 @@ fn seed() -> u64 {
 }
 
 /// Gives every managed token the same description.
-async fn reconcile(service: &TokenService, round: u64) {
+async fn reconcile(service: &TokenService, round: u64) -> Result<(), ReconcileError> {
     let managed = (0..TOGETHER).map(|number| {
         let marker = format!("example.org/killed/{number}").parse().unwrap();
         let wanted = TokenChange::new()
@@ -91,7 +119,7 @@ async fn reconcile(service: &TokenService, round: u64) {
             .description(round.to_string());
         ManagedToken::present(marker, wanted)
     });
-    service.reconcile(&Reconcile::new(managed)).await.unwrap();
+    service.reconcile(&Reconcile::new(managed)).await.map(drop)
 }
 
 /// Tokens of a round that have expired long ago.
@@ -104,9 +132,9 @@ fn expired(round: u64) -> impl Iterator<Item = Token> {
     })
 }
 
-async fn add_expired(tokens: &dyn TokenStore, round: u64) {
+async fn add_expired(tokens: &dyn TokenStore, round: u64) -> Result<(), CommitError> {
     let changes = expired(round).map(|token| Change::Insert(token.into())).collect();
-    tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
+    tokens.commit(Commit { changes, events: Vec::new() }).await
 }
 
 /// Fills a file with what the single operations are about.
@@ -118,8 +146,8 @@ pub(crate) async fn fill(path: &Path) {
         let change = TokenChange::new().identifier(name).intent(Intent::Api).owner(OWNER);
         service.create(&Caller::System, change).await.unwrap();
     }
-    reconcile(&service, 1).await;
-    add_expired(&*store, 1).await;
+    reconcile(&service, 1).await.unwrap();
+    add_expired(&*store, 1).await.unwrap();
 }
 
 /// What can be done once.
@@ -146,7 +174,7 @@ async fn one(service: &TokenService, work: &str) {
         "delete" => service.delete(&system, "own", Expected::Anything).await.map(drop),
         "sweep" => service.sweep().await.map(drop),
         "reconcile" => {
-            reconcile(service, 2).await;
+            reconcile(service, 2).await.unwrap();
             Ok(())
         }
         other => panic!("{other}"),

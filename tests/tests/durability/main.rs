@@ -2,11 +2,13 @@
 //! acknowledged, and nothing by half.
 //!
 //! A child process writes to a SQLite file and tells each call as it begins and as it ends. It is
-//! killed, at some moment or at a certain system call, and the file is opened again. What is there
+//! killed, at some moment or at a certain system call, or the storage fails under it, and the file is
+//! opened again. What is there
 //! then is judged together with what was told.
 
 mod aftermath;
 mod at_every_write;
 mod child;
+mod faults;
 mod kills;
 mod power_cuts;
