@@ -30,6 +30,7 @@ mod rows;
 mod select;
 mod shard;
 mod store;
+mod sync;
 mod users;
 
 pub use failing::{FailingDirectory, FailingStore};

@@ -8,7 +8,7 @@ use tokenkeep::{EventId, Lookup, Token, TokenId, UniqueField};
 
 /// How many parts the rows are divided into. A change locks four or five of them, so that two
 /// threads that change tokens at random meet in one of ten cases at most.
-pub(crate) const SHARDS: usize = 256;
+pub(crate) const SHARDS: usize = if cfg!(tokenkeep_shuttle) { 64 } else { 256 };
 
 /// A set of shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,11 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU8;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use crossbeam_utils::CachePadded;
-use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use tokenkeep::{
     ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, KeyDigest, Lookup, StoreError,
     Subject, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UniqueField,
@@ -19,6 +18,10 @@ use tokenkeep::{
 use crate::names::{Hasher, Places, SHARDS};
 use crate::rows::Rows;
 use crate::shard::Shard;
+use crate::sync::{
+    RwLock, RwLockReadGuard, RwLockWriteGuard, ShardedLock, ShardedLockReadGuard,
+    ShardedLockWriteGuard,
+};
 use crate::users::Users;
 
 /// Keeps tokens, events and users in memory. What was acknowledged lasts as long as the store.

@@ -65,6 +65,7 @@ mod random;
 mod reconcile;
 mod service;
 mod store;
+mod sync;
 mod timestamp;
 mod token;
 mod user;

@@ -1,11 +1,12 @@
 //! The verify cache: what an authentication has read, kept for the next one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::directory::UserDirectory;
 use crate::key::KeyDigest;
 use crate::store::{ChangeCounters, Changes, StoreError, TokenStore};
+use crate::sync::{Mutex, MutexGuard};
 use crate::token::Token;
 
 /// Lets a service keep what authentication reads: the tokens that were shown last, and whether
