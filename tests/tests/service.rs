@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde_json::json;
 use tokenkeep::{
-    BodyError, Caller, Clock, Commit, CommitError, Event, EventKind, EventQuery, FieldError,
-    FieldErrors, Group, GroupId, Intent, KeyDigest, Lookup, ManualClock, Permission, Policy,
-    RandomError, Revision, SeededRandom, StoreError, StoreErrorKind, SystemClock, Timestamp, Token,
-    TokenChange, TokenError, TokenField, TokenFields, TokenKey, TokenPage, TokenQuery,
-    TokenService, TokenStore, Touch, User, UserDirectory, UserId, UserStore,
+    BodyError, Caller, Clock, Event, EventKind, EventQuery, FieldError, FieldErrors, Group,
+    GroupId, Intent, KeyDigest, Lookup, ManualClock, Permission, Policy, RandomError, Revision,
+    SeededRandom, StoreError, StoreErrorKind, SystemClock, Timestamp, Token, TokenChange,
+    TokenError, TokenField, TokenFields, TokenKey, TokenService, TokenStore, User, UserDirectory,
+    UserId, UserStore,
 };
 use tokenkeep_memory::{FailingDirectory, MemoryStore};
+use tokenkeep_tests::broken::{BrokenStore, Bug};
 use tokenkeep_tests::meddling::change;
 use uuid::Uuid;
 
@@ -322,58 +322,6 @@ async fn a_directory_that_fails_lets_nobody_in() {
     assert!(matches!(error, TokenError::Store(_)), "{error:?}");
 }
 
-/// Finds the same token whatever it is asked for.
-#[derive(Debug)]
-struct Obliging(Arc<Token>);
-
-#[async_trait]
-impl TokenStore for Obliging {
-    async fn find(&self, _: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
-        Ok(Some(self.0.clone()))
-    }
-
-    async fn pepper_ids(&self) -> Result<Vec<std::num::NonZeroU8>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn list(&self, _: &TokenQuery) -> Result<TokenPage, StoreError> {
-        Ok(TokenPage::default())
-    }
-
-    async fn commit(&self, _: Commit) -> Result<(), CommitError> {
-        Ok(())
-    }
-
-    async fn touch(&self, _: &[Touch]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn events(&self, _: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn prune_events(&self, _: Timestamp) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-}
-
-#[pollster::test]
-async fn a_store_that_finds_another_token_lets_nobody_in() {
-    let scene = Scene::new().await;
-    let created =
-        scene.service.create(&Caller::User(ALICE), TokenChange::new().identifier("ci")).await;
-    let created = created.unwrap();
-    let obliging = Arc::new(Obliging(created.view.token));
-    let service = TokenService::builder(obliging, scene.store.clone())
-        .clock(scene.clock.clone())
-        .open()
-        .await
-        .unwrap();
-    assert!(service.authenticate(Some(&header(&created.key))).await.is_ok());
-    let refused = service.authenticate(Some(b"Bearer another")).await;
-    assert!(matches!(refused, Err(TokenError::InvalidKey)), "{refused:?}");
-}
-
 #[pollster::test]
 async fn permissions_on_a_token_count_for_that_token() {
     let scene = Scene::new().await;
@@ -505,4 +453,23 @@ fn every_error_has_its_text_its_code_and_its_shape() {
         assert_eq!(error.is_retryable(), retryable, "{error:?}");
     }
     assert!(store(StoreErrorKind::OutcomeUnknown).is_outcome_unknown());
+}
+
+/// A store whose index leads to the wrong row: an error tells of it, and nobody gets the row.
+#[pollster::test]
+async fn nobody_gets_a_token_that_was_not_looked_up() {
+    let store = Arc::new(BrokenStore::new(Bug::FindsAnyToken));
+    let directory = Arc::new(MemoryStore::new());
+    directory.put_user(user(ALICE, "alice")).await.unwrap();
+    let service = TokenService::builder(store, directory).open().await.unwrap();
+    let other = TokenChange::new().identifier("other").owner(ALICE);
+    assert!(service.create(&Caller::System, other.clone()).await.is_ok());
+
+    let by_name = service.retrieve(&Caller::System, "wanted").await.unwrap_err();
+    let by_key = service.authenticate(Some(b"Bearer wanted")).await.unwrap_err();
+    let by_marker = service.create(&Caller::System, other.identifier("wanted")).await;
+    for error in [by_name, by_key, by_marker.unwrap_err()] {
+        let TokenError::Store(error) = &error else { panic!("{error:?}") };
+        assert!(matches!(error.kind(), StoreErrorKind::Corrupt { .. }), "{error:?}");
+    }
 }

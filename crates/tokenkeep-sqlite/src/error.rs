@@ -136,10 +136,12 @@ impl Failure {
                 | ErrorCode::ReadOnly
                 | ErrorCode::PermissionDenied,
             ) => (StoreErrorKind::Unavailable, true),
+            _ if is_foreign(error) => (damaged(), true),
             _ => (StoreErrorKind::Other, false),
         };
         let cause = match error.sqlite_error() {
             Some(failure) => failure.to_string(),
+            None if is_foreign(error) => "the schema is not what was written".into(),
             None => "unexpected use of the driver".into(),
         };
         Self { kind, cause, is_storage_fault }
@@ -167,6 +169,23 @@ impl From<Fault> for Failure {
             Fault::Damaged(cause) => Self::new(damaged(), cause),
         }
     }
+}
+
+/// Whether a statement meets tables or values that are not those of the schema: statements are fixed,
+/// so that the file must have changed.
+fn is_foreign(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError,
+        Utf8Error,
+    };
+    matches!(
+        error,
+        SqlInputError { .. }
+            | InvalidColumnType(..)
+            | FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | Utf8Error(..)
+    )
 }
 
 /// The kind of an error of the file as a whole.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokenkeep::{ChangeCounters, Changes};
 
 use crate::changes::SharedChanges;
@@ -276,10 +276,10 @@ impl SqliteOptions {
                 Ok(_) => return Err(OpenError::Setting { setting: "journal_mode=wal" }),
                 // Another process has the file for itself, or open in the other mode; or we want it
                 // for ourselves.
-                Err(error) if start.elapsed() >= self.busy_timeout => {
-                    return Err(OpenError::shut_out(path)(error.into()));
+                Err(error) if is_busy(&error) && start.elapsed() < self.busy_timeout => {
+                    thread::sleep(PAUSE);
                 }
-                Err(_) => thread::sleep(PAUSE),
+                Err(error) => return Err(OpenError::shut_out(path)(error.into())),
             }
         }
     }
@@ -302,6 +302,10 @@ impl Default for SqliteOptions {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Switches a behavior on, and checks that it is.

@@ -9,6 +9,7 @@
 mod aftermath;
 mod at_every_write;
 mod child;
+mod damage;
 mod faults;
 mod kills;
 mod power_cuts;

@@ -53,7 +53,7 @@ impl TokenService {
             return Ok(());
         }
         if events.iter().any(|event| trace.is_superseded_by(event)) {
-            let current = self.parts.store.find(Lookup::Id(trace.token)).await?;
+            let current = self.parts.find(Lookup::Id(trace.token)).await?;
             return Err(CommitError::Stale { change: trace.change, current });
         }
         Err(unknown.into())

@@ -45,8 +45,8 @@ use crate::policy::{Conflicts, Policy};
 use crate::random::{Random, SystemRandom};
 use crate::service::cache::Cache;
 use crate::service::last_used::PendingTouches;
-use crate::store::{Lookup, StoreError, TokenStore};
-use crate::token::TokenId;
+use crate::store::{Lookup, StoreError, StoreErrorKind, TokenStore};
+use crate::token::{Token, TokenId};
 
 /// Keeps tokens: every operation, with its checks and its event.
 ///
@@ -93,6 +93,21 @@ struct Parts {
     events: EventMaker,
     last_used: PendingTouches,
     cache: Option<Cache>,
+}
+
+impl Parts {
+    /// Finds one token, and believes no store that returns another one: an index that is damaged, or
+    /// a collation that takes two texts for the same, would hand a caller somebody else's token.
+    async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
+        match self.store.find(lookup).await? {
+            Some(token) if !lookup.names(&token) => {
+                let id = token.id.to_string();
+                let kind = StoreErrorKind::Corrupt { table: "token", column: "index", id };
+                Err(StoreError::new("service", kind))
+            }
+            found => Ok(found),
+        }
+    }
 }
 
 /// How often an operation is tried before it fails as contended. Of those who race for a token one
@@ -178,7 +193,7 @@ impl TokenService {
         lookup: Lookup<'_>,
         to: Option<TokenId>,
     ) -> Result<bool, StoreError> {
-        let found = self.parts.store.find(lookup).await?;
+        let found = self.parts.find(lookup).await?;
         Ok(found.is_some_and(|token| Some(token.id) != to))
     }
 }

@@ -147,7 +147,7 @@ impl TokenService {
     ) -> Result<Option<Arc<Token>>, TokenError> {
         let mut named = None;
         if let Some(identifier) = wanted(&token.change.identifier) {
-            named = self.parts.store.find(Lookup::Identifier(identifier)).await?;
+            named = self.parts.find(Lookup::Identifier(identifier)).await?;
             let holder = named.as_ref().map(|found| (identifier.clone(), found.id));
             holders.identifiers.extend(holder);
         }
@@ -166,7 +166,7 @@ impl TokenService {
         free: Option<Arc<Token>>,
         seen: &mut Seen<'_>,
     ) -> Result<Outcome, TokenError> {
-        let there = self.parts.store.find(Lookup::Marker(&wanted.marker)).await?;
+        let there = self.parts.find(Lookup::Marker(&wanted.marker)).await?;
         match (wanted.state, there) {
             (State::Absent, Some(token)) => Ok(Outcome::Delete(token)),
             (State::Absent, None) | (State::Created, Some(_)) => Ok(Outcome::Unchanged),

@@ -64,7 +64,7 @@ impl Session<'_> {
     ) -> Result<Arc<Token>, TokenError> {
         // What is no identifier names no token.
         let identifier: Identifier = identifier.parse().map_err(|_| TokenError::NotFound)?;
-        let found = self.service.parts.store.find(Lookup::Identifier(&identifier)).await?;
+        let found = self.service.parts.find(Lookup::Identifier(&identifier)).await?;
         let token = found.ok_or(TokenError::NotFound)?;
         match self.judge(action, &token).await? {
             Verdict::Allowed => Ok(token),

@@ -263,6 +263,18 @@ pub enum Lookup<'a> {
     KeyDigest(&'a KeyDigest),
 }
 
+impl Lookup<'_> {
+    /// Whether it is this token that is looked up. Digests compare in constant time.
+    pub(crate) fn names(self, token: &Token) -> bool {
+        match self {
+            Self::Id(id) => token.id == id,
+            Self::Identifier(identifier) => token.identifier == *identifier,
+            Self::Marker(marker) => token.managed.as_ref() == Some(marker),
+            Self::KeyDigest(digest) => token.key_digest == *digest,
+        }
+    }
+}
+
 /// When a token was used.
 ///
 /// See [`TokenStore`] for an example.
