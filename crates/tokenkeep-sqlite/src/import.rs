@@ -84,7 +84,7 @@ impl SqliteStore {
 /// Fills the table of tokens in the transaction that is running, which takes back all of it when this
 /// fails. A hundred thousand tokens come in at 340,000 a second, through commits of a thousand each at
 /// 39,000 (`cargo bench -p tokenkeep-benches --bench import`).
-fn fill(
+pub(crate) fn fill(
     connection: &Connection,
     tokens: impl IntoIterator<Item = Token>,
 ) -> Result<u64, Undone<ImportError>> {

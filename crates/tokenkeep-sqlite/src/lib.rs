@@ -68,6 +68,8 @@ mod line;
 mod list;
 mod maintenance;
 mod open;
+#[cfg(test)]
+mod panics;
 mod reader;
 mod schema;
 mod sharing;
