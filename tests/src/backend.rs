@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokenkeep::{TokenService, TokenServiceBuilder, TokenStore, UserStore, VerifyCache};
@@ -57,6 +58,28 @@ impl Backend {
             }
             Place::Database(database) => database.url(),
         }
+    }
+
+    /// Ends one of the sessions of its stores, wherever it is, where it has sessions.
+    pub fn end_a_session(&self) {
+        if let Place::Database(database) = &self.place {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                 ORDER BY random() LIMIT 1";
+            database.query(end).unwrap();
+        }
+    }
+
+    /// Whether one of its sessions is in a transaction and does nothing for a second, where it has
+    /// sessions.
+    pub fn has_left_a_transaction(&self) -> bool {
+        let Place::Database(database) = &self.place else { return false };
+        let left = "SELECT pid FROM pg_stat_activity \
+             WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        (0..100).all(|look| {
+            thread::sleep(Duration::from_millis(look.min(10)));
+            !database.query(left).unwrap().is_empty()
+        })
     }
 
     /// The rows of that [`url`](Self::url), as another process opens them.

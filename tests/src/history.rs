@@ -179,6 +179,45 @@ impl Judged {
     }
 }
 
+/// Judges the calls of a history that has ended, together with what is there now: each token, and which
+/// of the keys that were set open it.
+pub async fn judge_with_what_is_left(
+    service: TokenService,
+    history: &str,
+    told: impl IntoIterator<Item = Told>,
+) -> Judged {
+    let task = Task {
+        service,
+        keys: Arc::new(Keys::default()),
+        tell: Arc::new(|_| ()),
+        history: history.into(),
+        draw: Draw::new(0),
+        number: 0,
+        clock: || 0,
+    };
+    let mut judged = Judged::default();
+    for (token, mut calls) in calls_of(told) {
+        let is_set_key = |call: &Call| match call.operation {
+            Operation::SetKey(key) => Some(key),
+            _ => None,
+        };
+        let keys: Vec<_> = calls.iter().filter_map(is_set_key).collect();
+        let operations = keys.into_iter().map(Operation::Authenticate);
+        for operation in operations.chain([Operation::Find]) {
+            let last_key = match operation {
+                Operation::Authenticate(key) => Some((key, task.key(token, key).into())),
+                _ => None,
+            };
+            // After everything that was told.
+            let (began, ended) = (u64::MAX - 1, u64::MAX);
+            let outcome = task.call(token, operation, last_key).await.unwrap();
+            calls.push(Call { operation, outcome, began, ended });
+        }
+        judged.add(&calls);
+    }
+    judged
+}
+
 /// A small generator: what it draws is decided by its seed.
 pub struct Draw(u64);
 

@@ -18,6 +18,7 @@ pub mod scene;
 #[path = "../../crates/tokenkeep-axum/examples/serve/seed.rs"]
 mod seed;
 pub mod serve;
+pub mod trail;
 pub mod unreliable;
 pub mod vectors;
 pub mod wire;

@@ -1,113 +1,13 @@
 //! What has to be true of a file when it is opened again.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenkeep::{
-    Event, EventKind, EventPosition, EventQuery, Token, TokenId, TokenQuery, TokenService,
-    TokenStore, Visibility, Window,
-};
-use tokenkeep_conformance::{Call, Operation};
 use tokenkeep_sqlite::{CheckOnOpen, SqliteOptions, SqliteStore};
-use tokenkeep_tests::history::{Draw, Judged, Keys, Task, Told, calls_of};
 
 /// The file, checked and opened again.
 pub(crate) fn open(path: &Path) -> Arc<SqliteStore> {
     let store = SqliteOptions::new().check(CheckOnOpen::Always).open(path).unwrap();
     store.check().unwrap();
     Arc::new(store)
-}
-
-/// Every token, in the order of their names.
-pub(crate) async fn tokens(store: &dyn TokenStore) -> Vec<Arc<Token>> {
-    let mut query = TokenQuery {
-        visibility: Visibility::All,
-        window: Window::After { cursor: None, limit: 1_000 },
-        ..TokenQuery::default()
-    };
-    let mut tokens = Vec::new();
-    loop {
-        let page = store.list(&query).await.unwrap();
-        tokens.extend(page.tokens);
-        let Some(next) = page.next else { break };
-        query.window = Window::After { cursor: Some(next), limit: 1_000 };
-    }
-    tokens.sort_by(|a, b| a.identifier.as_str().cmp(b.identifier.as_str()));
-    tokens
-}
-
-/// Every change has its event and every event its change: the revisions of a token's events are
-/// those that it has had, without a gap, and the last event tells whether it is there.
-pub(crate) async fn trail_is_whole(store: &dyn TokenStore) {
-    let mut of_token: BTreeMap<TokenId, Vec<Event>> = BTreeMap::new();
-    let mut query = EventQuery::default();
-    loop {
-        let events = store.events(&query).await.unwrap();
-        let Some(last) = events.last() else { break };
-        query.after = Some(EventPosition::from(last));
-        for event in events {
-            of_token.entry(event.token).or_default().push(event);
-        }
-    }
-    let mut there: BTreeMap<_, _> =
-        tokens(store).await.into_iter().map(|token| (token.id, token)).collect();
-    for (id, mut events) in of_token {
-        events.sort_by_key(|event| event.revision);
-        let ends = |event: &Event| matches!(event.kind, EventKind::Deleted | EventKind::Expired);
-        let (writes, end): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
-        let revisions: Vec<_> = writes.iter().map(|event| event.revision.get()).collect();
-        match (there.remove(&id), end.as_slice()) {
-            (Some(token), []) => {
-                assert_eq!(revisions, (1..=token.revision.get()).collect::<Vec<_>>(), "{token:?}");
-            }
-            (None, [end]) => {
-                // Those that had expired were put there without events.
-                let all: Vec<_> = (1..=end.revision.get()).collect();
-                let was_put = end.kind == EventKind::Expired && revisions.is_empty();
-                assert!(was_put || revisions == all, "{end:?}: {revisions:?}");
-            }
-            (token, end) => panic!("{token:?} {end:?}"),
-        }
-    }
-    let is_put = |token: &&Arc<Token>| token.identifier.as_str().starts_with("expired-");
-    let untold: Vec<_> = there.values().filter(|token| !is_put(token)).collect();
-    assert!(untold.is_empty(), "changes without events: {untold:?}");
-}
-
-/// Judges what was told together with what is there now.
-pub(crate) async fn judge(store: Arc<SqliteStore>, told: Vec<Told>) -> Judged {
-    let service = TokenService::builder(store.clone(), store).open().await.unwrap();
-    let task = Task {
-        service,
-        keys: Arc::new(Keys::default()),
-        tell: Arc::new(|_| ()),
-        history: "killed".into(),
-        draw: Draw::new(0),
-        number: 0,
-        clock: || 0,
-    };
-    let mut judged = Judged::default();
-    for (token, mut calls) in calls_of(told) {
-        let keys: Vec<_> = calls
-            .iter()
-            .filter_map(|call| match call.operation {
-                Operation::SetKey(key) => Some(key),
-                _ => None,
-            })
-            .collect();
-        let operations = keys.into_iter().map(Operation::Authenticate);
-        for operation in operations.chain([Operation::Find]) {
-            let last_key = match operation {
-                Operation::Authenticate(key) => Some((key, task.key(token, key).into())),
-                _ => None,
-            };
-            // After everything that was told.
-            let (began, ended) = (u64::MAX - 1, u64::MAX);
-            let outcome = task.call(token, operation, last_key).await.unwrap();
-            calls.push(Call { operation, outcome, began, ended });
-        }
-        judged.add(&calls);
-    }
-    judged
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use tokenkeep::{Token, TokenId};
 
-use crate::aftermath::{open, tokens, trail_is_whole};
+use tokenkeep_tests::trail::{tokens, trail_is_whole};
+
+use crate::aftermath::open;
 use crate::child::{FILE, WORK, WORKS, fill};
 
 pub(crate) fn has_strace() -> bool {

@@ -14,12 +14,14 @@ mount -o "loop,$options" "$image" "$directory" || exit 77
 "$program" --exact child::child_process --nocapture 2>/dev/null &
 process=$!
 sleep "$seconds"
-# What is told behind this line may have been acknowledged by a disk that is no more.
-echo cutting
+# What is acknowledged behind the first line may be so by a disk that is no more, and what begins behind
+# the second reaches no disk. They are close together, or too much would be in doubt.
 perl -e '
     sysopen(my $directory, $ARGV[0], 0) or exit 77;
     my $how = pack("I", 2);
+    syswrite(STDOUT, "cutting\n");
     ioctl($directory, 0x8004587D, $how) or exit 77;
+    syswrite(STDOUT, "cut\n");
 ' "$directory" || failed=$?
 kill -9 $process
 wait $process || true

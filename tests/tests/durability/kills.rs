@@ -8,10 +8,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokenkeep::Token;
-use tokenkeep_tests::history::{Draw, Judged, Told};
+use tokenkeep::{Token, TokenService};
+use tokenkeep_tests::history::{Draw, Judged, Told, judge_with_what_is_left};
 
-use crate::aftermath::{judge, open, tokens, trail_is_whole};
+use tokenkeep_tests::trail::{tokens, trail_is_whole};
+
+use crate::aftermath::open;
 use crate::child::{FILE, HASTY, TOGETHER, WORK};
 
 fn kills() -> u64 {
@@ -79,7 +81,8 @@ pub(crate) async fn judge_lines(path: &Path, lines: &[String], keeps_all: bool) 
     // A line that was cut off tells nothing.
     let told: Vec<Told> = lines.iter().filter_map(|line| line.parse().ok()).collect();
     let rows = tokens(&*store).await;
-    let judged = judge(store.clone(), told).await;
+    let service = TokenService::builder(store.clone(), store.clone()).open().await.unwrap();
+    let judged = judge_with_what_is_left(service, "killed", told).await;
     if keeps_all {
         trail_is_whole(&*store).await;
         reconciles_are_whole(&rows, last(lines, "reconciled "));

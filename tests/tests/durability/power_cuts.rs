@@ -55,12 +55,13 @@ fn cut(number: u64, normal: bool) -> Option<Judged> {
     Some(pollster::block_on(judge_lines(&path, &before_the_cut(&lines), !normal)))
 }
 
-/// What was told before, and of what came behind only what was begun: its answer does not count.
+/// What was told before the cut, and of what came during it only what was begun: its answer does not
+/// count.
 fn before_the_cut(lines: &[String]) -> Vec<String> {
-    let cut = lines.iter().position(|line| line == "cutting").expect("the power was cut");
-    let is_begun = |line: &String| matches!(line.parse(), Ok(Told::Begun { .. }));
-    let (before, after) = lines.split_at(cut);
-    before.iter().chain(after.iter().filter(|line| is_begun(line))).cloned().collect()
+    let at = |mark| lines.iter().position(|line| line == mark).expect("the power was cut");
+    let (cutting, cut) = (at("cutting"), at("cut"));
+    let is_begun = |line: &&String| matches!(line.parse(), Ok(Told::Begun { .. }));
+    lines[..cutting].iter().chain(lines[cutting..cut].iter().filter(is_begun)).cloned().collect()
 }
 
 fn is_root() -> bool {

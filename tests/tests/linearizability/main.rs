@@ -5,5 +5,6 @@
 //! times and its answer, and is judged token by token. `cargo test` makes 500 on each backend,
 //! `TOKENKEEP_HISTORIES` as many as it says.
 
+mod four_processes;
 mod one_process;
 mod record;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use tokenkeep::TokenService;
 use tokenkeep_tests::history::{Draw, Judged, Keys, Task, Told, calls_of};
 
-const TASKS: u64 = 8;
-const CALLS: u64 = 50;
+pub(crate) const TASKS: u64 = 8;
+pub(crate) const CALLS: u64 = 50;
 
 /// How many histories each test makes.
 pub(crate) fn histories() -> u64 {
