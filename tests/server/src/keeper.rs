@@ -115,7 +115,7 @@ fn base() -> PathBuf {
 }
 
 /// The user and group as whom the server runs, if that cannot be who runs this: root.
-fn account() -> Result<Option<(u32, u32)>, Unavailable> {
+pub(crate) fn account() -> Result<Option<(u32, u32)>, Unavailable> {
     let number = |arguments: &[&str]| -> Option<u32> {
         let output = Command::new("id").args(arguments).stderr(Stdio::null()).output().ok()?;
         String::from_utf8(output.stdout).ok()?.trim_end().parse().ok()

@@ -11,7 +11,7 @@ use tokenkeep::{Token, TokenId};
 use tokenkeep_tests::trail::{tokens, trail_is_whole};
 
 use crate::aftermath::open;
-use crate::child::{FILE, WORK, WORKS, fill};
+use crate::child::{PLACE, WORK, WORKS, fill};
 
 pub(crate) fn has_strace() -> bool {
     let found = Command::new("strace").arg("-V").output().is_ok_and(|told| told.status.success());
@@ -30,7 +30,7 @@ fn killed_at(path: &Path, work: &str, call: &str, number: u32) -> (bool, bool) {
         .args(["-e", &format!("inject={call}:signal=SIGKILL:when={number}")])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "child::child_process", "--nocapture"])
-        .env(FILE, path)
+        .env(PLACE, path)
         .env(WORK, work)
         .output()
         .unwrap();

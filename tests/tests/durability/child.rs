@@ -1,6 +1,6 @@
 //! The process that is killed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,15 +8,17 @@ use std::time::Duration;
 use tokenkeep::{
     Caller, Change, Commit, CommitError, Expected, Intent, KeyChange, ManagedToken, Reconcile,
     ReconcileError, StoreErrorKind, Timestamp, Token, TokenChange, TokenError, TokenService,
-    TokenStore,
+    TokenStore, UserStore,
 };
-use tokenkeep_sqlite::{Durability, SqliteOptions, SqliteStore};
+use tokenkeep_sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
+use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::hasty::HastyStore;
 use tokenkeep_tests::history::{Draw, Keys, OWNER, Task, prepare};
 use tokenkeep_tests::scene::row;
 use tokio::runtime::Builder;
 
-pub(crate) const FILE: &str = "TOKENKEEP_DURABILITY_FILE";
+/// The file, or the URL of a PostgreSQL database.
+pub(crate) const PLACE: &str = "TOKENKEEP_DURABILITY_PLACE";
 /// One operation, or `everything` until it is killed, or `everything for a while`.
 pub(crate) const WORK: &str = "TOKENKEEP_DURABILITY_WORK";
 /// Whether it acknowledges what it has not done: the control.
@@ -36,24 +38,22 @@ pub(crate) const TOGETHER: u64 = 10;
 /// What the child processes run; nothing by itself.
 #[test]
 fn child_process() {
-    let Some(path) = std::env::var_os(FILE) else { return };
-    let normal = std::env::var(NORMAL).is_ok();
-    let durability = if normal { Durability::Normal } else { Durability::Full };
-    let store = match SqliteOptions::new().durability(durability).open(PathBuf::from(path)) {
-        Ok(store) => Arc::new(store),
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let (store, users) = match open(&place) {
+        Ok(stores) => stores,
         Err(error) => return println!("\nnot opened: {error:?}"),
     };
     let work = std::env::var(WORK).unwrap();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut tokens: Arc<dyn TokenStore> = store.clone();
+        let mut tokens = store;
         if std::env::var(HASTY).is_ok() {
             tokens = Arc::new(HastyStore::new(tokens));
         }
-        let service = TokenService::builder(tokens.clone(), store.clone()).open().await.unwrap();
+        let service = TokenService::builder(tokens.clone(), users.clone()).open().await.unwrap();
         match work.as_str() {
             "everything" => {
-                prepare(&*store).await;
+                prepare(&*users).await;
                 everything(&service, &*tokens, u64::MAX).await;
             }
             // The owner is there.
@@ -68,6 +68,17 @@ fn child_process() {
             }
         }
     });
+}
+
+fn open(place: &str) -> Result<(Arc<dyn TokenStore>, Arc<dyn UserStore>), OpenError> {
+    if place.starts_with("postgres:") {
+        let backend = Backend::at(place);
+        return Ok((backend.tokens, backend.users));
+    }
+    let normal = std::env::var(NORMAL).is_ok();
+    let durability = if normal { Durability::Normal } else { Durability::Full };
+    let store = Arc::new(SqliteOptions::new().durability(durability).open(place)?);
+    Ok((store.clone(), store))
 }
 
 /// All kinds of work at the same time.

@@ -7,7 +7,7 @@ use tokenkeep_tests::history::{Judged, Told, prepare};
 
 use crate::aftermath::open;
 use crate::at_every_write::has_strace;
-use crate::child::{FILE, WORK};
+use crate::child::{PLACE, WORK};
 use crate::kills::{judge_lines, lines_of};
 
 /// Up to which write, or flush, each is made to fail in turn.
@@ -23,7 +23,7 @@ fn meets(path: &Path, call: &str, error: &str, number: u32) -> Vec<String> {
         .args(["-e", &format!("inject={call}:error={error}:when={number}")])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "child::child_process", "--nocapture"])
-        .env(FILE, path)
+        .env(PLACE, path)
         .env(WORK, "everything for a while")
         .stdout(Stdio::piped())
         .spawn()

@@ -8,13 +8,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokenkeep::{Token, TokenService};
+use tokenkeep::{Token, TokenService, TokenStore, UserStore};
 use tokenkeep_tests::history::{Draw, Judged, Told, judge_with_what_is_left};
 
 use tokenkeep_tests::trail::{tokens, trail_is_whole};
 
 use crate::aftermath::open;
-use crate::child::{FILE, HASTY, TOGETHER, WORK};
+use crate::child::{HASTY, PLACE, TOGETHER, WORK};
 
 fn kills() -> u64 {
     let kills = std::env::var("TOKENKEEP_KILLS").ok();
@@ -26,7 +26,7 @@ fn kills() -> u64 {
 fn killed(path: &Path, moments: Duration, hasty: bool) -> Vec<String> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child::child_process", "--nocapture"]);
-    command.env(FILE, path).env(WORK, "everything").stdout(Stdio::piped());
+    command.env(PLACE, path).env(WORK, "everything").stdout(Stdio::piped());
     if hasty {
         command.env(HASTY, "1");
     }
@@ -78,10 +78,20 @@ async fn kill_once(number: u64, hasty: bool) -> Judged {
 /// all the rest has to be in order, too.
 pub(crate) async fn judge_lines(path: &Path, lines: &[String], keeps_all: bool) -> Judged {
     let store = open(path);
+    judge_rows(store.clone(), store, lines, keeps_all).await
+}
+
+/// The same of any store.
+pub(crate) async fn judge_rows(
+    store: Arc<dyn TokenStore>,
+    users: Arc<dyn UserStore>,
+    lines: &[String],
+    keeps_all: bool,
+) -> Judged {
     // A line that was cut off tells nothing.
     let told: Vec<Told> = lines.iter().filter_map(|line| line.parse().ok()).collect();
     let rows = tokens(&*store).await;
-    let service = TokenService::builder(store.clone(), store.clone()).open().await.unwrap();
+    let service = TokenService::builder(store.clone(), users).open().await.unwrap();
     let judged = judge_with_what_is_left(service, "killed", told).await;
     if keeps_all {
         trail_is_whole(&*store).await;

@@ -12,4 +12,5 @@ mod child;
 mod damage;
 mod faults;
 mod kills;
+mod postgres_power_cuts;
 mod power_cuts;

@@ -1,20 +1,27 @@
 //! Power cuts: the file system goes away under the process, with all that was not flushed.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use tokenkeep_tests::history::{Draw, Judged, Told};
 
-use crate::child::{FILE, NORMAL, WORK};
+use crate::child::{NORMAL, PLACE, WORK};
 use crate::kills::{judge_lines, lines_of};
 
 /// What `cut.sh` exits with where there can be no cuts.
-const IMPOSSIBLE: i32 = 77;
+pub(crate) const IMPOSSIBLE: i32 = 77;
 
 fn cuts() -> u64 {
     let cuts = std::env::var("TOKENKEEP_POWER_CUTS").ok();
     cuts.and_then(|cuts| cuts.parse().ok()).unwrap_or(60)
+}
+
+/// Makes a file system of a file.
+pub(crate) fn make_image(image: &Path) -> Option<()> {
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image).status();
+    made.is_ok_and(|made| made.success()).then_some(())
 }
 
 /// Cuts the power once while everything is written, and judges what is left; `None` where that cannot
@@ -26,17 +33,14 @@ fn cut(number: u64, normal: bool) -> Option<Judged> {
     fs::create_dir(&mounted).unwrap();
     fs::create_dir(&copy).unwrap();
     File::create(&image).unwrap().set_len(64 << 20).unwrap();
-    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status();
-    if !made.is_ok_and(|made| made.success()) {
-        return None;
-    }
+    make_image(&image)?;
     let millis = 100 + Draw::new(number).below(200);
     let mode = if number.is_multiple_of(2) { "data=ordered" } else { "data=writeback" };
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/durability/cut.sh")]);
     command.arg(&image).arg(&mounted).args([mode, &format!("0.{millis:03}")]);
     command.arg(std::env::current_exe().unwrap()).arg(&copy);
-    command.env(FILE, mounted.join("tokens.db")).env(WORK, "everything");
+    command.env(PLACE, mounted.join("tokens.db")).env(WORK, "everything");
     if normal {
         command.env(NORMAL, "1");
     }
@@ -57,7 +61,7 @@ fn cut(number: u64, normal: bool) -> Option<Judged> {
 
 /// What was told before the cut, and of what came during it only what was begun: its answer does not
 /// count.
-fn before_the_cut(lines: &[String]) -> Vec<String> {
+pub(crate) fn before_the_cut(lines: &[String]) -> Vec<String> {
     let at = |mark| lines.iter().position(|line| line == mark).expect("the power was cut");
     let (cutting, cut) = (at("cutting"), at("cut"));
     let is_begun = |line: &&String| matches!(line.parse(), Ok(Told::Begun { .. }));
@@ -71,10 +75,14 @@ fn is_root() -> bool {
 }
 
 /// Cuts so many times, at most until `enough`; `None` where that cannot be done.
-fn all(cuts: u64, normal: bool, enough: impl Fn(&Judged) -> bool) -> Option<Judged> {
+pub(crate) fn all(
+    cuts: u64,
+    cut: impl Fn(u64) -> Option<Judged>,
+    enough: impl Fn(&Judged) -> bool,
+) -> Option<Judged> {
     let mut all = Judged::default();
     for number in 0..cuts {
-        let judged = is_root().then(|| cut(number, normal)).flatten();
+        let judged = is_root().then(|| cut(number)).flatten();
         let Some(judged) = judged else {
             println!("NOT RUN: power cuts, which need root, loop devices, ext4, unshare and perl");
             return None;
@@ -90,7 +98,7 @@ fn all(cuts: u64, normal: bool, enough: impl Fn(&Judged) -> bool) -> Option<Judg
 #[test]
 fn what_was_acknowledged_survives_a_power_cut() {
     let start = Instant::now();
-    if let Some(judged) = all(cuts(), false, |_| false) {
+    if let Some(judged) = all(cuts(), |number| cut(number, false), |_| false) {
         println!("{} power cuts: {judged:?} in {:.1?}", cuts(), start.elapsed());
         assert_eq!((judged.impossible, judged.undecided), (0, 0), "{judged:?}");
         assert!(judged.linearizable > cuts(), "{judged:?}");
@@ -100,7 +108,7 @@ fn what_was_acknowledged_survives_a_power_cut() {
 /// The control: without flushes something has to be lost.
 #[test]
 fn without_flushes_something_is_lost() {
-    if let Some(judged) = all(40, true, |judged| judged.impossible > 0) {
+    if let Some(judged) = all(40, |number| cut(number, true), |judged| judged.impossible > 0) {
         assert!(judged.impossible > 0, "nothing was cut: {judged:?}");
     }
 }
