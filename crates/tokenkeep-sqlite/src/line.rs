@@ -1,6 +1,7 @@
 //! The writing connection: transactions for a group of work, the log, and what a fault means.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -11,6 +12,7 @@ use rusqlite::hooks::Wal;
 use tokenkeep::StoreErrorKind;
 
 use crate::error::{Failure, Fault};
+use crate::file::Identity;
 use crate::open::Durability;
 use crate::writer::Work;
 
@@ -35,6 +37,8 @@ const READERS_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Line {
     connection: Connection,
+    /// The file's name, and which file it led to.
+    place: (PathBuf, Identity),
     /// The storage fault after which nothing is acknowledged any more.
     broken: Option<Failure>,
     /// How long the log is, in pages, as the last commit left it.
@@ -46,8 +50,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Writes on `connection`, which does not wait for others by itself.
-    pub(crate) fn on(mut connection: Connection, durability: Durability) -> Result<Self, Fault> {
+    /// Writes on `connection`, which does not wait for others by itself, to the file at `place`.
+    pub(crate) fn on(
+        mut connection: Connection,
+        place: (PathBuf, Identity),
+        durability: Durability,
+    ) -> Result<Self, Fault> {
         let log_pages = Arc::new(AtomicI32::new(0));
         let noted = log_pages.clone();
         // Takes the place of the checkpoints that SQLite makes by itself, whose errors it drops.
@@ -57,7 +65,7 @@ impl Line {
         }))?;
         let checkpoint_pages = checkpoint_pages(durability);
         let checkpoint_at = checkpoint_pages;
-        Ok(Self { connection, broken: None, log_pages, checkpoint_pages, checkpoint_at })
+        Ok(Self { connection, place, broken: None, log_pages, checkpoint_pages, checkpoint_at })
     }
 
     fn log_pages(&self) -> i32 {
@@ -68,9 +76,20 @@ impl Line {
     pub(crate) fn begin(&mut self) -> Result<(), Failure> {
         // Left open by a panic, if at all.
         self.roll_back();
+        self.check_place();
         match &self.broken {
             Some(failure) => Err(failure.clone()),
             None => self.execute("BEGIN IMMEDIATE"),
+        }
+    }
+
+    /// Looks whether the file is still found under its name. SQLite does not, and what it commits to
+    /// a file that was deleted or replaced is gone with the process. Takes a microsecond.
+    fn check_place(&mut self) {
+        let (path, file) = &self.place;
+        if self.broken.is_none() && !Identity::of(path).is_ok_and(|found| found == *file) {
+            let cause = "the file was moved, deleted or replaced: open the store anew";
+            self.broken = Some(Failure::new(StoreErrorKind::Unavailable, cause));
         }
     }
 

@@ -89,7 +89,9 @@ impl SqliteStore {
 
     /// Copies the store as it is at one moment into a file at `to`, readable by its owner only, in
     /// place of an older backup. Others can read and write in the meantime; this thread is held until
-    /// the copy has been checked and is on the disk. To restore, open a copy of the backup.
+    /// the copy has been checked and is on the disk. To restore, close the store in every process,
+    /// delete its file with `-wal` and `-shm`, and put a copy of the backup in its place. A store
+    /// whose file is moved, deleted or replaced while it is open writes no more.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;

@@ -192,7 +192,8 @@ impl SqliteOptions {
 
         let readers = Arc::new(self.readers_of(&path)?);
         let counters = Arc::new(ChangeCounters::new());
-        let line = Line::on(writer, self.durability)?;
+        let file = file::Identity::of(&path).map_err(OpenError::io(&path))?;
+        let line = Line::on(writer, (path.clone(), file), self.durability)?;
         let writer = Writer::start(line, self.busy_timeout, counters.clone());
         let writer = writer.map_err(OpenError::io(&path))?;
         let changes: Arc<dyn Changes> = match self.sharing {

@@ -401,6 +401,7 @@ mod tests {
     use tokenkeep::{TokenId, UserId};
 
     use super::*;
+    use crate::file::Identity;
     use crate::open::Durability;
 
     struct Rig {
@@ -420,12 +421,10 @@ mod tests {
             connection.busy_timeout(Duration::ZERO).unwrap();
             connection.execute_batch("CREATE TABLE done (number INTEGER UNIQUE)").unwrap();
             connection.execute_batch("CREATE TABLE filler (bytes BLOB)").unwrap();
-            let writer = Writer::start(
-                Line::on(connection, Durability::Normal).unwrap(),
-                patience,
-                Arc::default(),
-            )
-            .unwrap();
+            let path = directory.path().join("test.db");
+            let file = Identity::of(&path).unwrap();
+            let line = Line::on(connection, (path, file), Durability::Normal).unwrap();
+            let writer = Writer::start(line, patience, Arc::default()).unwrap();
             Self { directory, writer }
         }
 

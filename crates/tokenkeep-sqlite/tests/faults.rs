@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::indexing_slicing)]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tokenkeep::{Timestamp, User, UserDirectory, UserId, UserStore, UserStoreError};
+use tokenkeep::{
+    StoreErrorKind, Timestamp, User, UserDirectory, UserId, UserStore, UserStoreError,
+};
 use tokenkeep_sqlite::SqliteStore;
 
 const FILE: &str = "TOKENKEEP_FAULTS_FILE";
@@ -78,4 +81,45 @@ fn nothing_is_acknowledged_after_a_failed_write_and_nothing_is_lost() {
     assert!((0..=acknowledged).all(is_there), "acknowledged, and lost");
     assert!(!is_there(acknowledged + 2), "refused as unavailable, and there");
     pollster::block_on(store.put_user(user(-1))).unwrap();
+}
+
+/// The file goes away under the store: what would be written to it then would be gone with the process.
+#[test]
+fn a_file_that_was_moved_deleted_or_replaced_is_written_no_more() {
+    type Harm = fn(&Path, &Path);
+    let harms: [Harm; 4] = [
+        |directory, _| fs::remove_dir_all(directory).unwrap(),
+        |directory, path| fs::rename(path, directory.join("moved.db")).unwrap(),
+        |_, path| fs::remove_file(path).unwrap(),
+        |directory, path| fs::rename(directory.join("other.db"), path).unwrap(),
+    ];
+    for harm in harms {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("tokens");
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("tokens.db");
+        drop(SqliteStore::open(directory.join("other.db")).unwrap());
+        let store = SqliteStore::open(&path).unwrap();
+        pollster::block_on(store.put_user(user(1))).unwrap();
+        harm(&directory, &path);
+        for number in [2, 3] {
+            let refused = pollster::block_on(store.put_user(user(number))).unwrap_err();
+            let UserStoreError::Store(error) = refused else { panic!("{refused:?}") };
+            assert_eq!(*error.kind(), StoreErrorKind::Unavailable);
+        }
+        // A connection that has not read yet may find nothing to read.
+        match pollster::block_on(store.is_active(UserId::new(1))) {
+            Ok(active) => assert_eq!(active, Some(true)),
+            Err(error) => assert_eq!(*error.kind(), StoreErrorKind::Unavailable),
+        }
+        drop(store);
+        // What was acknowledged is in the log, which has to go where its file goes.
+        let _ = fs::rename(directory.join("tokens.db-wal"), directory.join("moved.db-wal"));
+        if let Ok(moved) = SqliteStore::open(directory.join("moved.db")) {
+            let is_there = |number| {
+                pollster::block_on(moved.is_active(UserId::new(number))).unwrap().is_some()
+            };
+            assert_eq!([1, 2, 3].map(is_there), [true, false, false]);
+        }
+    }
 }
