@@ -356,9 +356,11 @@ fn change(value: u64) -> TokenChange {
     TokenChange::new().description(value.to_string())
 }
 
-/// Whether the storage has failed, and the store has said that nothing was done.
-pub fn is_fault(kind: &StoreErrorKind) -> bool {
-    matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Full)
+/// Whether the storage has failed, and the store has said that nothing was done. SQLite takes a file
+/// that cannot be read for a damaged one; whether it is, those find out who open it again.
+fn is_fault(kind: &StoreErrorKind) -> bool {
+    use StoreErrorKind::{Corrupt, Full, Unavailable};
+    matches!(kind, Unavailable | Full | Corrupt { table: "database", .. })
 }
 
 /// What an error tells; `None` where it tells that nothing was done.

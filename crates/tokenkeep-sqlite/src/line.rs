@@ -147,12 +147,13 @@ impl Line {
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
-        self.execute("COMMIT").map_err(|failure| match failure.kind {
-            // The log may hold the commit, to be found when the file is opened again.
-            StoreErrorKind::Unavailable => {
+        self.execute("COMMIT").map_err(|failure| {
+            if failure.is_storage_fault() {
+                // The log may hold the commit, to be found when the file is opened again.
                 Failure::new(StoreErrorKind::OutcomeUnknown, failure.cause)
+            } else {
+                failure
             }
-            _ => failure,
         })
     }
 

@@ -50,7 +50,11 @@ fn child_process() {
         if std::env::var(HASTY).is_ok() {
             tokens = Arc::new(HastyStore::new(tokens));
         }
-        let service = TokenService::builder(tokens.clone(), users.clone()).open().await.unwrap();
+        let builder = TokenService::builder(tokens.clone(), users.clone());
+        let service = match builder.open().await {
+            Ok(service) => service,
+            Err(error) => return println!("\nnot opened: {error:?}"),
+        };
         match work.as_str() {
             "everything" => {
                 prepare(&*users).await;
@@ -62,6 +66,10 @@ fn child_process() {
                 println!("done");
                 std::process::exit(0);
             }
+            "fill the disk" => {
+                prepare(&*users).await;
+                fill_the_disk(&service, Path::new(&place)).await;
+            }
             work => {
                 one(&service, work).await;
                 println!("\ndone");
@@ -70,7 +78,9 @@ fn child_process() {
     });
 }
 
-fn open(place: &str) -> Result<(Arc<dyn TokenStore>, Arc<dyn UserStore>), OpenError> {
+type Stores = (Arc<dyn TokenStore>, Arc<dyn UserStore>);
+
+fn open(place: &str) -> Result<Stores, OpenError> {
     if place.starts_with("postgres:") {
         let backend = Backend::at(place);
         return Ok((backend.tokens, backend.users));
@@ -99,6 +109,26 @@ async fn everything(service: &TokenService, tokens: &dyn TokenStore, rounds: u64
             Ok(()) if service.sweep().await.is_ok() => println!("swept {round}"),
             _ => tokio::time::sleep(Duration::from_millis(1)).await,
         }
+    }
+}
+
+/// Creates tokens until the disk is full, and more of them when there is room again.
+async fn fill_the_disk(service: &TokenService, path: &Path) {
+    let create = async |number: u64| {
+        let change = TokenChange::new().identifier(format!("token-{number}")).owner(OWNER);
+        service.create(&Caller::System, change.description("x".repeat(10_000))).await
+    };
+    println!();
+    let mut number = 0;
+    while create(number).await.inspect_err(|error| println!("failed {error:?}")).is_ok() {
+        println!("created {number}");
+        number += 1;
+    }
+    println!("read {}", service.retrieve(&Caller::System, "token-0").await.is_ok());
+    std::fs::remove_file(path.with_file_name("ballast")).unwrap();
+    for number in number + 1..number + 51 {
+        create(number).await.unwrap();
+        println!("created {number}");
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn before_the_cut(lines: &[String]) -> Vec<String> {
     lines[..cutting].iter().chain(lines[cutting..cut].iter().filter(is_begun)).cloned().collect()
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     // Those of root belong to root.
     let own = File::open("/proc/self").and_then(|own| own.metadata());
     own.is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
