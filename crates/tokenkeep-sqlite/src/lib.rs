@@ -33,8 +33,9 @@
 //!   under its name when it is complete.
 //! - **Checked.** A file that was not closed, or is open elsewhere, is read through before it is
 //!   used ([`CheckOnOpen`]), and refused when it is damaged.
-//! - **Bounded.** The log beside the file is moved into it every thousand pages. Readers that take
-//!   long can hold that up; from 64 MiB on the writer waits up to a second for them.
+//! - **Bounded.** The log beside the file is moved into it every few hundred pages. Readers that take
+//!   long can hold that up; from 64 MiB on the writer waits up to a second for them, again whenever
+//!   the log has grown by a quarter.
 //!
 //! # How it runs
 //!

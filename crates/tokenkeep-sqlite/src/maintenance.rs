@@ -68,7 +68,7 @@ impl SqliteStore {
     }
 
     /// How long the log beside the file is, in bytes. Readers that take long keep it from starting
-    /// again; from 64 MiB on the writer waits for them.
+    /// again; from 64 MiB on the writer waits for them, for a second whenever it has grown by a quarter.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;
