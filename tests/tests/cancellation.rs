@@ -3,6 +3,7 @@
 //! `TOKENKEEP_CANCELLATIONS` says.
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,7 +16,7 @@ use tokenkeep::{
 use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::scene::{bearer, row, user};
 use tokenkeep_tests::trail::trail_is_whole;
-use tokenkeep_tests::yielding::YieldingStore;
+use tokenkeep_tests::yielding::{HalvingStore, YieldingStore};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -98,8 +99,7 @@ async fn put(service: &TokenService, tokens: &dyn TokenStore, number: u64) -> To
     own.key
 }
 
-async fn nobody_is_wedged(backend: &Backend) -> i64 {
-    let store: Arc<dyn TokenStore> = Arc::new(YieldingStore(backend.tokens.clone()));
+async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> i64 {
     let builder = TokenService::builder(store, backend.users.clone()).cache(backend.cache);
     let service = builder.open().await.unwrap();
     for (id, name) in [(OWNER, "the owner"), (OTHER, "the other")] {
@@ -134,10 +134,24 @@ async fn nobody_is_wedged(backend: &Backend) -> i64 {
 fn a_dropped_future_wedges_nobody_and_leaves_nothing_by_half() {
     for backend in Backend::all() {
         let drops = Runtime::new().unwrap().block_on(async {
-            let drops = nobody_is_wedged(&backend).await;
+            let store = Arc::new(YieldingStore(backend.tokens.clone()));
+            let drops = nobody_is_wedged(&backend, store).await;
             trail_is_whole(&*backend.tokens).await;
             drops
         });
         println!("{}: {drops} dropped futures", backend.name);
     }
+}
+
+/// The control: a store that writes in two steps.
+#[test]
+fn a_store_that_can_be_cut_in_half_is_found_out() {
+    let backend = Backend::memory();
+    Runtime::new().unwrap().block_on(async {
+        let store = HalvingStore(YieldingStore(backend.tokens.clone()));
+        nobody_is_wedged(&backend, Arc::new(store)).await;
+    });
+    let judged =
+        catch_unwind(AssertUnwindSafe(|| pollster::block_on(trail_is_whole(&*backend.tokens))));
+    assert!(judged.is_err());
 }

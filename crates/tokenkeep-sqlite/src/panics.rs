@@ -194,3 +194,17 @@ fn a_job_that_panics_leaves_no_trace_and_ends_nobody_elses() {
     }
     assert_eq!(done.load(Ordering::Relaxed), ROUNDS);
 }
+
+/// The control: a job that ends the transaction by itself leaves its trace.
+#[test]
+fn a_job_that_commits_by_itself_is_found_out() {
+    let Rig { path, store, _directory } = Rig::new();
+    let before = content(&path);
+    let work = |connection: &Connection| {
+        connection.execute_batch("DELETE FROM token; COMMIT; BEGIN IMMEDIATE").unwrap();
+        resume_unwind(Box::new("on purpose"))
+    };
+    let answer = block_on(store.writer.run::<(), StoreError>(Effort::Short, Vec::new(), work));
+    assert!(answer.is_err());
+    assert_ne!(content(&path), before);
+}

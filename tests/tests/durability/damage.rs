@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -104,6 +105,26 @@ fn write(path: &Path, bytes: &[u8]) {
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
     file.write_all(bytes).unwrap();
+}
+
+/// The control: keys and names that lead to the neighbour's token.
+#[test]
+fn a_file_that_leads_to_another_token_is_found_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let written = pollster::block_on(fill(&path));
+    let (ids, names): (Vec<_>, Vec<_>) =
+        written.iter().map(|written| (written.id, written.name.clone())).unzip();
+    let (ids, names) = (ids.into_iter().cycle().skip(1), names.into_iter().cycle().skip(1));
+    let swapped: Vec<_> = written
+        .into_iter()
+        .zip(ids.zip(names))
+        .map(|(Written { key, .. }, (id, name))| Written { id, name, key })
+        .collect();
+    let looked = catch_unwind(|| {
+        pollster::block_on(look(&path, &swapped, CheckOnOpen::Never, &mut Seen::default()));
+    });
+    assert!(looked.is_err());
 }
 
 fn damage(count: u64, harm: impl Fn(&mut Vec<u8>, &mut Draw)) -> Seen {
