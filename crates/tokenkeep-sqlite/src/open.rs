@@ -27,9 +27,17 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 const JOURNAL_SIZE_LIMIT: i64 = 16 * 1024 * 1024;
 
 /// How much of the file the writing connection keeps in memory at most, in KiB. Its own commits drop
-/// nothing of it; readers lose their pages at each commit, and keep the 2 MiB that are usual. Sweeps
-/// and batches touch pages everywhere.
+/// nothing of it. Sweeps and batches touch pages everywhere.
 const WRITER_CACHE: i64 = 16 * 1024;
+
+/// How much of the file the readers keep in memory together, in bytes, unless the host says otherwise.
+/// Each commit drops all of it. Between commits, an authentication among 100,000 tokens takes two
+/// thirds of the time that it takes with 2 MiB for each reader, for which SQLite asks the system for a
+/// page or two at each look-up (`cargo bench -p tokenkeep-benches --bench authenticate`).
+const PAGE_CACHE: usize = 64 * 1024 * 1024;
+
+/// What SQLite gives a connection by itself, in bytes.
+const USUAL_CACHE: usize = 2 * 1024 * 1024;
 
 /// How long to wait before a file that somebody has is tried again.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -102,11 +110,13 @@ pub struct SqliteOptions {
     sharing: Sharing,
     busy_timeout: Duration,
     readers: usize,
+    page_cache: usize,
 }
 
 impl SqliteOptions {
     /// The defaults: full durability, a check of files with a log, a file that others may share,
-    /// five seconds of patience with them, and a reading connection for each processor.
+    /// five seconds of patience with them, a reading connection for each processor, and 64 MiB of pages
+    /// for all of these.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -115,6 +125,7 @@ impl SqliteOptions {
             sharing: Sharing::default(),
             busy_timeout: Duration::from_secs(5),
             readers: thread::available_parallelism().map_or(2, usize::from),
+            page_cache: PAGE_CACHE,
         }
     }
 
@@ -150,7 +161,16 @@ impl SqliteOptions {
     /// How many connections read, at least one: as many calls can read at the same time.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
-        self.readers = readers;
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// How much of the file the reading connections keep in memory together at most, in bytes; each has
+    /// its part of it, and two MiB at least. 64 MiB unless said otherwise, which a file of 100,000 tokens
+    /// half fills. The process grows by what is read, not before.
+    #[must_use]
+    pub fn page_cache(mut self, bytes: usize) -> Self {
+        self.page_cache = bytes;
         self
     }
 
@@ -235,9 +255,20 @@ impl SqliteOptions {
     }
 
     fn readers_of(&self, path: &Path) -> Result<Readers, OpenError> {
-        let reader = || self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        // Pages are positive, KiB negative.
+        let cache_size = -i64::from(self.kib_for_each_reader());
+        let reader = || {
+            let reader = self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            set(&reader, "cache_size", cache_size)?;
+            Ok::<_, OpenError>(reader)
+        };
         let others = (1..self.readers).map(|_| reader()).collect::<Result<_, _>>()?;
         Ok(Readers::new(reader()?, others))
+    }
+
+    fn kib_for_each_reader(&self) -> i32 {
+        let bytes = (self.page_cache / self.readers).max(USUAL_CACHE);
+        i32::try_from(bytes / 1024).unwrap_or(i32::MAX)
     }
 
     /// Writes the schema into an empty file of our own.
@@ -340,6 +371,21 @@ mod tests {
     fn settings(connection: &Connection, names: &[&str]) -> Vec<i64> {
         let read = |name: &&str| connection.pragma_query_value(None, name, |row| row.get(0));
         names.iter().map(read).collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn readers_share_what_pages_may_take() {
+        const MIB: usize = 1024 * 1024;
+        let each = |bytes, readers| {
+            SqliteOptions::new().page_cache(bytes).readers(readers).kib_for_each_reader()
+        };
+        assert_eq!(each(64 * MIB, 0), 64 * 1024);
+        assert_eq!(each(64 * MIB, 2), 32 * 1024);
+        assert_eq!(each(64 * MIB, 1_000), 2 * 1024);
+        assert_eq!(each(usize::MAX, 1), i32::MAX);
+        let directory = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new().page_cache(usize::MAX);
+        drop(options.open(directory.path().join("tokens.db")).unwrap());
     }
 
     #[test]
