@@ -8,6 +8,7 @@
 # machine cannot do that.
 set -eu
 directory=$1 program=$2 copy=$3
+. "$(dirname "$0")/unmount.sh"
 
 mount -t tmpfs -o size=4m tmpfs "$directory" || exit 77
 head -c 2m /dev/zero >"$directory/ballast"
@@ -15,4 +16,4 @@ head -c 2m /dev/zero >"$directory/ballast"
 cp "$directory"/tokens.db* "$copy"
 mount -o remount,ro "$directory" || exit 77
 "$program" --exact child::child_process --nocapture 2>/dev/null
-umount "$directory"
+unmount "$directory"

@@ -44,13 +44,15 @@ fn cut(number: u64, normal: bool) -> Option<Judged> {
     if normal {
         command.env(NORMAL, "1");
     }
-    let mut script = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let said = directory.path().join("said");
+    command.stdout(Stdio::piped()).stderr(File::create(&said).unwrap());
+    let mut script = command.spawn().ok()?;
     let lines = lines_of(script.stdout.take().unwrap());
     let ended = script.wait().unwrap();
     if ended.code() == Some(IMPOSSIBLE) || (!ended.success() && lines.is_empty()) {
         return None;
     }
-    assert!(ended.success(), "{ended}");
+    assert!(ended.success(), "{ended}: {}", fs::read_to_string(said).unwrap());
     let path = copy.join("tokens.db");
     if !path.exists() {
         // It had no name yet when the power was cut.
@@ -100,9 +102,16 @@ fn what_was_acknowledged_survives_a_power_cut() {
     let start = Instant::now();
     if let Some(judged) = all(cuts(), |number| cut(number, false), |_| false) {
         println!("{} power cuts: {judged:?} in {:.1?}", cuts(), start.elapsed());
-        assert_eq!((judged.impossible, judged.undecided), (0, 0), "{judged:?}");
-        assert!(judged.linearizable > cuts(), "{judged:?}");
+        assert_nothing_lost(judged, cuts());
     }
+}
+
+/// Where much was under way when the power was cut, it may be too much to decide: of one history in a
+/// hundred at most.
+pub(crate) fn assert_nothing_lost(judged: Judged, cuts: u64) {
+    assert_eq!(judged.impossible, 0, "{judged:?}");
+    assert!(judged.undecided * 100 <= judged.linearizable, "{judged:?}");
+    assert!(judged.linearizable > cuts, "{judged:?}");
 }
 
 /// The control: without flushes something has to be lost.
