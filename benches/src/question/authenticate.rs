@@ -13,7 +13,7 @@ use tokenkeep_load::Times;
 use tokenkeep_memory::MemoryStore;
 use tokenkeep_sqlite::{Sharing, SqliteOptions};
 
-use crate::compare::{Paired, alone, compare, two_threads};
+use crate::compare::{alone, compare, two_threads};
 use crate::files::{Bare, Files};
 use crate::finding::{Findings, Line, Row};
 use crate::goal::Unit;
@@ -23,9 +23,9 @@ use crate::scale::Scale;
 /// Measures it.
 pub fn measure(scale: &Scale) -> Findings {
     let mut rows = vec![
-        Row::ratio("authenticate-shared", sqlite(scale, Sharing::Shared), Unit::Seconds),
+        sqlite("authenticate-shared", scale, Sharing::Shared),
         two_callers(scale),
-        Row::ratio("authenticate-single", sqlite(scale, Sharing::SingleProcess), Unit::Seconds),
+        sqlite("authenticate-single", scale, Sharing::SingleProcess),
     ];
     rows.extend(memory(scale));
     rows.extend(cached(scale));
@@ -66,18 +66,26 @@ fn digest(header: &[u8]) -> [u8; 33] {
     digest
 }
 
-fn sqlite(scale: &Scale, sharing: Sharing) -> Paired {
+fn sqlite(goal: &'static str, scale: &Scale, sharing: Sharing) -> Row {
     let files = Files::new(&SqliteOptions::new().sharing(sharing), scale.tokens);
     let service = service(&files.store);
     let bare = Bare::new(sharing, scale.tokens);
     let headers = Headers::new(scale.tokens);
-    let mut look_up = look_up(&bare.connection);
-    compare(
-        scale,
-        20_000,
-        |call| authenticate(&service, &headers.of(call)),
-        |call| look_up(&headers.of(call)),
-    )
+    let beside_bare = || {
+        let mut look_up = look_up(&bare.connection);
+        compare(
+            scale,
+            20_000,
+            |call| authenticate(&service, &headers.of(call)),
+            |call| look_up(&headers.of(call)),
+        )
+    };
+    let usual = beside_bare();
+    // As many pages as each of the store's readers keeps on two processors.
+    bare.connection.pragma_update(None, "cache_size", -32 * 1024).unwrap();
+    let ratio = beside_bare().ratio.median;
+    Row::ratio(goal, usual, Unit::Seconds)
+        .noting(format!("{ratio:.2} where the bare connection keeps as many pages"))
 }
 
 /// The two look-ups, with held statements.
