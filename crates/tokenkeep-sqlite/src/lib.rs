@@ -39,7 +39,8 @@
 //!
 //! # How it runs
 //!
-//! Reads run on the caller's thread, on a few connections of their own: they take microseconds.
+//! Reads run on the caller's thread, on a few connections of their own, which keep 64 MiB of the file in
+//! memory together ([`SqliteOptions::page_cache`]): they take microseconds.
 //! Writes wait in a queue and are committed together, so that one flush of the disk serves all who
 //! wait. A caller who finds nobody writing commits on its own thread, and holds it for the time of
 //! a flush; once commits take longer than a millisecond, or another process is in the way, or there
@@ -53,7 +54,8 @@
 //! log that is moved, the store writes no more and answers
 //! [`Unavailable`](tokenkeep::StoreErrorKind::Unavailable), since nothing can be acknowledged on top
 //! of it: look at the disk and open the store anew, which checks it. A disk that is full when the
-//! index of a long log has to grow counts as such a failure. A commit whose write or flush failed so
+//! index of a long log has to grow counts as such a failure, and so does a file that is not found any
+//! more under its name, or another one there. A commit whose write or flush failed so
 //! is [`OutcomeUnknown`](tokenkeep::StoreErrorKind::OutcomeUnknown): it may be there after the
 //! reopening.
 #![forbid(unsafe_code)]
