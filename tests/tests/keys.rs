@@ -318,6 +318,24 @@ async fn a_rekey_goes_on_where_it_was_interrupted() {
     }
 }
 
+#[pollster::test]
+async fn a_rekey_meets_what_is_renamed_between_two_pages() {
+    for scene in Scene::everywhere().await {
+        for number in 0..130 {
+            scene.create_own(&format!("ci-{number:03}")).await;
+        }
+        let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let both = KeyScheme::sealing(sealing_key(2)).also_opening(sealing_key(1));
+        let service = scene.builder(meddled.clone()).keys(both).open().await.unwrap();
+        let inner = scene.backend.tokens.clone();
+        meddled.between_lists(move || async move {
+            change(&*inner, "ci-129", |token| token.identifier = "ci".parse().unwrap()).await;
+        });
+        assert_eq!(counts(service.rekey().await.unwrap()), (130, 0, 0), "{}", scene.name());
+        assert_eq!(scene.find("ci").await.unwrap().revision.get(), 3);
+    }
+}
+
 fn counts(report: RekeyReport) -> (u64, u64, u64) {
     (report.renewed, report.left_alone, report.digest_only)
 }

@@ -122,10 +122,51 @@ async fn the_expiry_of_an_api_token_is_not_looked_at() {
             .await
             .unwrap();
     }
+    scene.clock.advance(Duration::from_hours(1));
     let report = scene.service.reconcile(&wanted).await.unwrap().report;
     assert_eq!(report.unchanged, [marker("m/api")]);
     assert_eq!(report.updated, [(marker("m/app"), [TokenField::Expires].into_iter().collect())]);
     assert_eq!(scene.of_marker("m/app").await.expires, Some(expires));
+}
+
+#[pollster::test]
+async fn an_api_token_that_is_brought_back_is_renewed() {
+    let scene = Scene::new().await;
+    let wanted = Reconcile::new([present("m/a", alices("a").description("as wanted"))]);
+    scene.service.reconcile(&wanted).await.unwrap();
+    let edit = TokenChange::new().description("edited");
+    scene.service.partial_update(&Caller::System, "a", edit).await.unwrap();
+    scene.clock.advance(Duration::from_hours(1));
+    scene.service.reconcile(&wanted).await.unwrap();
+    let renewed = "2024-09-28T15:00Z".parse().unwrap();
+    assert_eq!(scene.of_marker("m/a").await.expires, Some(renewed));
+}
+
+#[pollster::test]
+async fn a_token_gets_back_its_intent_and_what_is_wanted_of_its_expiry() {
+    let scene = Scene::new().await;
+    let change = alices("a").intent(Intent::AppPassword).expiring(false).expires(Field::Clear);
+    let wanted = Reconcile::new([present("m/a", change)]);
+    scene.service.reconcile(&wanted).await.unwrap();
+    let edit = TokenChange::new().intent(Intent::Api).expiring(true);
+    scene.service.partial_update(&Caller::System, "a", edit).await.unwrap();
+
+    let report = scene.service.reconcile(&wanted).await.unwrap().report;
+    let fields = [TokenField::Intent, TokenField::Expires, TokenField::Expiring];
+    assert_eq!(report.updated, [(marker("m/a"), fields.into_iter().collect())]);
+    let token = scene.of_marker("m/a").await;
+    assert_eq!((token.intent, token.expiring, token.expires), (Intent::AppPassword, false, None));
+}
+
+#[pollster::test]
+async fn a_wanted_null_is_the_expiry_that_a_token_has_which_expires() {
+    let scene = Scene::new().await;
+    let change = alices("a").intent(Intent::AppPassword).expires(Field::Clear);
+    let wanted = Reconcile::new([present("m/a", change)]);
+    scene.service.reconcile(&wanted).await.unwrap();
+    scene.clock.advance(Duration::from_hours(1));
+    let report = scene.service.reconcile(&wanted).await.unwrap().report;
+    assert_eq!(report.unchanged, [marker("m/a")]);
 }
 
 #[pollster::test]

@@ -1,19 +1,21 @@
 //! What a service writes, shows, tells and lets in, down to the last field.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::json;
 use tokenkeep::{
-    BodyError, Caller, Clock, Event, EventKind, EventQuery, FieldError, FieldErrors, Group,
-    GroupId, Intent, KeyDigest, Lookup, ManualClock, Permission, Policy, RandomError, Revision,
-    SeededRandom, StoreError, StoreErrorKind, SystemClock, Timestamp, Token, TokenChange,
-    TokenError, TokenField, TokenFields, TokenKey, TokenService, TokenStore, User, UserDirectory,
-    UserId, UserStore,
+    BodyError, Caching, Caller, Changes, Clock, Event, EventKind, EventQuery, FieldError,
+    FieldErrors, Group, GroupId, Intent, KeyDigest, Lookup, ManualClock, Permission, Permissions,
+    Policy, Profile, RandomError, Revision, SeededRandom, StoreError, StoreErrorKind, SystemClock,
+    Timestamp, Token, TokenChange, TokenError, TokenField, TokenFields, TokenId, TokenKey,
+    TokenService, TokenStore, User, UserDirectory, UserId, UserStore, VerifyCache,
 };
 use tokenkeep_memory::{FailingDirectory, MemoryStore};
 use tokenkeep_tests::broken::{BrokenStore, Bug};
-use tokenkeep_tests::meddling::change;
+use tokenkeep_tests::meddling::{MeddledStore, change};
 use uuid::Uuid;
 
 const ALICE: UserId = UserId::new(2);
@@ -57,6 +59,10 @@ impl Scene {
         let found = self.store.find(Lookup::Identifier(&identifier)).await.unwrap();
         Token::clone(&found.unwrap())
     }
+}
+
+fn alices(identifier: &str) -> TokenChange {
+    TokenChange::new().identifier(identifier).owner(ALICE)
 }
 
 fn header(key: &TokenKey) -> Vec<u8> {
@@ -320,6 +326,141 @@ async fn a_directory_that_fails_lets_nobody_in() {
     directory.fail_next(StoreErrorKind::Unavailable);
     let error = service.retrieve(&Caller::User(ALICE), "ci").await.unwrap_err();
     assert!(matches!(error, TokenError::Store(_)), "{error:?}");
+}
+
+/// A directory that counts how often it is asked whether somebody is active, and for profiles.
+#[derive(Debug)]
+struct CountingDirectory {
+    inner: Arc<dyn UserDirectory>,
+    asked: AtomicU32,
+    read: AtomicU32,
+}
+
+impl CountingDirectory {
+    fn new(inner: Arc<dyn UserDirectory>) -> Self {
+        Self { inner, asked: AtomicU32::new(0), read: AtomicU32::new(0) }
+    }
+}
+
+#[async_trait]
+impl UserDirectory for CountingDirectory {
+    async fn is_active(&self, user: UserId) -> Result<Option<bool>, StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.inner.is_active(user).await
+    }
+
+    async fn profiles(&self, users: &[UserId]) -> Result<Vec<Profile>, StoreError> {
+        self.read.fetch_add(1, Ordering::SeqCst);
+        self.inner.profiles(users).await
+    }
+
+    async fn permissions(
+        &self,
+        user: UserId,
+        on: Option<TokenId>,
+    ) -> Result<Permissions, StoreError> {
+        self.inner.permissions(user, on).await
+    }
+
+    async fn granted_tokens(
+        &self,
+        user: UserId,
+        permission: Permission,
+    ) -> Result<Vec<TokenId>, StoreError> {
+        self.inner.granted_tokens(user, permission).await
+    }
+
+    async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
+        self.inner.user_named(username).await
+    }
+
+    async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
+        self.inner.users_matching(word).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        self.inner.changes()
+    }
+}
+
+/// A service on the scene's tokens and on that directory, which caches so many.
+async fn cached(
+    scene: &Scene,
+    users: Arc<dyn UserDirectory>,
+    tokens: usize,
+) -> (Arc<CountingDirectory>, Arc<MeddledStore>, TokenService) {
+    let directory = Arc::new(CountingDirectory::new(users));
+    let store = Arc::new(MeddledStore::new(scene.store.clone()).telling_caches());
+    let cache = VerifyCache::of(tokens);
+    let builder = TokenService::builder(store.clone(), directory.clone()).cache(cache);
+    let service = builder.clock(scene.clock.clone()).open().await.unwrap();
+    (directory, store, service)
+}
+
+#[pollster::test]
+async fn what_is_cached_is_read_once_until_it_changes() {
+    let scene = Scene::new().await;
+    let created = scene.service.create(&Caller::System, alices("ci")).await.unwrap();
+    let key = header(&created.key);
+    let (directory, store, service) = cached(&scene, scene.store.clone(), 100).await;
+    assert_eq!(service.caching(), Caching::Exact);
+    service.authenticate(Some(&key)).await.unwrap();
+    let has_read = Arc::new(AtomicBool::new(false));
+    let reads = has_read.clone();
+    store.after_next_find(|| async move { reads.store(true, Ordering::SeqCst) });
+    service.authenticate(Some(&key)).await.unwrap();
+    assert!(!has_read.load(Ordering::SeqCst));
+    assert_eq!(directory.asked.load(Ordering::SeqCst), 1);
+
+    scene.store.put_user(User { is_active: false, ..user(ALICE, "alice") }).await.unwrap();
+    let refused = service.authenticate(Some(&key)).await;
+    assert!(matches!(refused, Err(TokenError::InvalidKey)));
+    assert!(has_read.load(Ordering::SeqCst));
+    assert_eq!(directory.asked.load(Ordering::SeqCst), 2);
+}
+
+#[pollster::test]
+async fn a_directory_that_is_not_part_of_the_store_is_asked_each_time() {
+    let scene = Scene::new().await;
+    let created = scene.service.create(&Caller::System, alices("ci")).await.unwrap();
+    let key = header(&created.key);
+    let elsewhere = Arc::new(MemoryStore::new());
+    elsewhere.put_user(user(ALICE, "alice")).await.unwrap();
+    let mute = Arc::new(FailingDirectory::new(elsewhere.clone()));
+    let counting: Arc<dyn UserDirectory> = elsewhere.clone();
+    for users in [counting, mute] {
+        elsewhere.put_user(user(ALICE, "alice")).await.unwrap();
+        let (directory, _, service) = cached(&scene, users, 100).await;
+        assert_eq!(service.caching(), Caching::Exact);
+        for _ in 0..2 {
+            service.authenticate(Some(&key)).await.unwrap();
+        }
+        assert_eq!(directory.asked.load(Ordering::SeqCst), 2);
+        elsewhere.put_user(User { is_active: false, ..user(ALICE, "alice") }).await.unwrap();
+        let refused = service.authenticate(Some(&key)).await;
+        assert!(matches!(refused, Err(TokenError::InvalidKey)), "{directory:?}");
+    }
+}
+
+#[pollster::test]
+async fn nobody_is_read_twice_in_one_operation() {
+    let scene = Scene::new().await;
+    let directory = Arc::new(CountingDirectory::new(scene.store.clone()));
+    let builder = TokenService::builder(scene.store.clone(), directory.clone());
+    let service = builder.clock(scene.clock.clone()).open().await.unwrap();
+    service.create(&Caller::User(ALICE), alices("ci")).await.unwrap();
+    assert_eq!(directory.read.swap(0, Ordering::SeqCst), 1, "who creates it is its owner");
+    for caller in [Caller::User(ALICE), Caller::System] {
+        service.partial_update(&caller, "ci", alices("ci")).await.unwrap();
+        assert_eq!(directory.read.swap(0, Ordering::SeqCst), 1, "{caller}");
+    }
+}
+
+#[pollster::test]
+async fn a_cache_of_nothing_is_off() {
+    let scene = Scene::new().await;
+    let (_, _, service) = cached(&scene, scene.store.clone(), 0).await;
+    assert_eq!(service.caching(), Caching::Off);
 }
 
 #[pollster::test]

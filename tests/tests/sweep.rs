@@ -1,12 +1,15 @@
 //! What becomes of expired tokens, also while others renew them.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use async_trait::async_trait;
 use tokenkeep::{
-    Caller, Event, EventKind, Expected, Intent, KeyScheme, StoreErrorKind, SweepReport, Timestamp,
-    Token, TokenChange, TokenError, TokenId, TokenService,
+    Caller, Commit, CommitError, Event, EventKind, EventQuery, Expected, Intent, KeyScheme, Lookup,
+    StoreError, StoreErrorKind, SweepReport, Timestamp, Token, TokenChange, TokenError, TokenId,
+    TokenPage, TokenQuery, TokenService, TokenStore, Touch,
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::backend::Backend;
@@ -148,6 +151,82 @@ async fn a_token_that_is_changed_in_between_is_left_alone() {
         assert_eq!(scene.events().await.len(), 2, "what is left alone has no event");
         assert_eq!(counts(service.sweep().await.unwrap()), (0, 1, 0), "the one still expired");
         assert!(scene.find("token-1").await.is_some());
+    }
+}
+
+#[pollster::test]
+async fn a_token_that_is_left_alone_is_not_met_again_by_the_same_sweep() {
+    for scene in Scene::everywhere().await {
+        let past = shifted(scene.now(), -1);
+        scene.insert((0..300).map(|number| expiring(number, Intent::AppPassword, past))).await;
+        let store = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let inner = scene.backend.tokens.clone();
+        store.before_next_commit(move || async move {
+            change(&*inner, "token-0", |token| token.description = "still expired".into()).await;
+        });
+        let report = scene.over(store).await.sweep().await.unwrap();
+        assert_eq!(counts(report), (0, 299, 1), "{}", scene.name());
+    }
+}
+
+/// A store that refuses every commit for a change that is not in it.
+#[derive(Debug)]
+struct ConfusedStore(Arc<dyn TokenStore>);
+
+#[async_trait]
+impl TokenStore for ConfusedStore {
+    async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
+        self.0.find(lookup).await
+    }
+
+    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+        self.0.pepper_ids().await
+    }
+
+    async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
+        self.0.list(query).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        Err(CommitError::Stale { change: commit.changes.len(), current: None })
+    }
+
+    async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
+        self.0.touch(touches).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        self.0.events(query).await
+    }
+
+    async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.0.prune_events(before).await
+    }
+}
+
+#[pollster::test]
+async fn a_store_that_refuses_what_was_not_asked_for_makes_a_sweep_fail_and_not_panic() {
+    let scene = Scene::on(Backend::memory()).await;
+    scene.insert([expiring(1, Intent::AppPassword, shifted(scene.now(), -1))]).await;
+    let service = scene.over(Arc::new(ConfusedStore(scene.backend.tokens.clone()))).await;
+    assert!(service.sweep().await.is_err());
+    assert!(scene.find("token-1").await.is_some());
+}
+
+#[pollster::test]
+async fn what_is_renamed_between_two_batches_is_swept() {
+    for scene in Scene::everywhere().await {
+        let past = shifted(scene.now(), -1);
+        scene.insert((0..300).map(|number| expiring(number, Intent::AppPassword, past))).await;
+        let store = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let inner = scene.backend.tokens.clone();
+        store.between_lists(move || async move {
+            let last = inner.list(&TokenQuery::default()).await.unwrap().tokens.pop().unwrap();
+            let rename = |token: &mut Token| token.identifier = "first".parse().unwrap();
+            change(&*inner, last.identifier.as_str(), rename).await;
+        });
+        let report = scene.over(store).await.sweep().await.unwrap();
+        assert_eq!(counts(report), (0, 300, 0), "{}", scene.name());
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tokenkeep::{
-    Caller, EventKind, EventQuery, Expected, Revision, StoreErrorKind, Timestamp, TokenChange,
-    TokenError, TokenService, TokenStore, UserId,
+    Caller, EventKind, EventQuery, Expected, KeyScheme, Revision, SealingKey, StoreErrorKind,
+    Timestamp, TokenChange, TokenError, TokenService, TokenStore, UserId,
 };
 use tokenkeep_memory::{FailingStore, MemoryStore};
 use tokenkeep_tests::fixture::{Fixture, key_scheme};
@@ -105,4 +105,79 @@ async fn nothing_is_concluded_from_events_that_were_pruned() {
     let change = TokenChange::new().description("mine");
     let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
     assert!(error.is_outcome_unknown(), "{error:?}");
+}
+
+/// Has the system view the key of "alice-app" behind the back of a service, and keep it so.
+async fn view(store: Arc<MemoryStore>, keys: KeyScheme) {
+    let other = TokenService::builder(store.clone(), store).keys(keys).open().await.unwrap();
+    other.view_key(&Caller::System, "alice-app").await.unwrap();
+}
+
+#[pollster::test]
+async fn a_commit_is_found_however_much_has_happened_to_its_token() {
+    let (memory, failing, _, service) = shaky().await;
+    for number in 0..1_100 {
+        let change = TokenChange::new().description(number.to_string());
+        service.partial_update(&ALICE, "alice-app", change).await.unwrap();
+    }
+    for _ in 0..500 {
+        view(memory.clone(), key_scheme()).await;
+    }
+    failing.lose_next_answer();
+    let change = TokenChange::new().description("x");
+    let updated = service.partial_update(&ALICE, "alice-app", change).await.unwrap();
+    assert_eq!(updated.view.revision().get(), 1_102);
+}
+
+#[pollster::test]
+async fn a_lost_commit_to_a_token_that_another_has_deleted_was_not_done() {
+    for expected in [Expected::Anything, Revision::FIRST.into()] {
+        let (memory, failing, meddled, service) = shaky().await;
+        meddled.before_next_commit(move || async move {
+            let other = TokenService::builder(memory.clone(), memory).open().await.unwrap();
+            other.delete(&Caller::System, "alice-app", Expected::Anything).await.unwrap();
+        });
+        failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+        let change = TokenChange::new().description("mine").expecting(expected);
+        let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
+        assert!(matches!(error, TokenError::NotFound), "{error:?}");
+    }
+}
+
+#[pollster::test]
+async fn a_view_overtakes_a_lost_commit_where_it_has_sealed_the_key_anew() {
+    let (memory, failing, meddled, service) = shaky().await;
+    let newer = KeyScheme::sealing(SealingKey::new(2, [8; 32]));
+    let newer = newer.also_opening(SealingKey::new(1, [7; 32]));
+    meddled.before_next_commit(move || view(memory, newer));
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let change = TokenChange::new().description("mine").expecting(Revision::FIRST);
+    let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
+    assert!(matches!(error, TokenError::Stale { current } if current.get() == 2), "{error:?}");
+}
+
+#[pollster::test]
+async fn nothing_is_concluded_from_a_view_of_what_the_lost_commit_may_have_made() {
+    let (memory, failing, meddled, service) = shaky().await;
+    meddled.before_next_commit(move || async move {
+        describe(memory.clone(), "whose?").await;
+        memory.prune_events(Timestamp::MAX).await.unwrap();
+        view(memory, key_scheme()).await;
+    });
+    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    let change = TokenChange::new().description("mine").expecting(Revision::FIRST);
+    let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
+    assert!(error.is_outcome_unknown(), "{error:?}");
+}
+
+#[pollster::test]
+async fn a_commit_that_failed_for_certain_is_looked_for_nowhere() {
+    let (memory, failing, meddled, service) = shaky().await;
+    meddled.before_next_commit(move || describe(memory, "theirs"));
+    failing.fail_next_commit(StoreErrorKind::Full);
+    let change = TokenChange::new().description("mine").expecting(Revision::FIRST);
+    let error = service.partial_update(&ALICE, "alice-app", change).await.unwrap_err();
+    let is_full =
+        matches!(&error, TokenError::Store(error) if *error.kind() == StoreErrorKind::Full);
+    assert!(is_full, "{error:?}");
 }

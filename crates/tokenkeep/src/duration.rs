@@ -191,4 +191,11 @@ mod tests {
             longest - longest % 1024
         );
     }
+
+    #[test]
+    fn the_longest_duration_reaches_from_the_first_time_to_the_last() {
+        assert_eq!(Timestamp::MIN.saturating_add(MAX_DURATION), Timestamp::MAX);
+        let shorter = MAX_DURATION.checked_sub(Duration::from_micros(1)).unwrap();
+        assert!(Timestamp::MIN.saturating_add(shorter) < Timestamp::MAX);
+    }
 }

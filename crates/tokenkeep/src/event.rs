@@ -232,6 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn an_id_has_the_milliseconds_of_a_clock_that_has_moved_on() {
+        let (maker, random) = (EventMaker::default(), SeededRandom::new(1));
+        for (micros, millis) in [(1_000_000, 1_000), (1_000_999, 1_000), (1_002_000, 1_002)] {
+            let at = Timestamp::from_micros(micros).unwrap();
+            let id = maker.next_id(at, &random).unwrap();
+            assert_eq!(id.0.as_u128() >> 80, millis, "{id}");
+        }
+    }
+
+    #[test]
+    fn ids_are_shown_as_uuids() {
+        let id = EventId::from_bytes([0x1f; 16]);
+        assert_eq!(id.to_string(), "1f1f1f1f-1f1f-1f1f-1f1f-1f1f1f1f1f1f");
+    }
+
+    #[test]
     fn a_successor_carries_over_version_and_variant() {
         let id = Uuid::parse_str("00000000-0001-7fff-bfff-ffffffffffff").unwrap().as_u128();
         let next = Uuid::from_u128(successor(id)).to_string();

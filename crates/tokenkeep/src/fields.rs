@@ -166,5 +166,14 @@ mod tests {
         assert_eq!(all.bits(), 0b1_1111_1111);
         assert_eq!(TokenFields::from_bits(all.bits()), Some(all));
         assert_eq!(TokenFields::from_bits(all.bits() + 1), None);
+        assert_eq!(all.with(TokenField::Key), all, "a field is in a set once");
+    }
+
+    #[test]
+    fn fields_are_shown_by_their_names_and_sets_by_their_fields() {
+        assert_eq!(TokenField::OwnerMayViewKey.to_string(), "owner_may_view_key");
+        let pair = TokenFields::NONE.with(TokenField::Key).with(TokenField::User);
+        assert_eq!(pair.to_string(), "user, key");
+        assert_eq!(format!("{pair:?}"), "{User, Key}");
     }
 }

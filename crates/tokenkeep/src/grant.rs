@@ -56,3 +56,20 @@ impl fmt::Display for Grant {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_says_who_holds_what_on_what() {
+        let user = UserId::new(2);
+        let on_all = Grant { user, on: None, permission: Permission::ViewToken };
+        let on_one = Grant { on: Some(TokenId::from_bytes([0x1f; 16])), ..on_all };
+        assert_eq!(on_all.to_string(), "authentik_core.view_token of user 2 on all tokens");
+        assert_eq!(
+            on_one.to_string(),
+            "authentik_core.view_token of user 2 on token 1f1f1f1f-1f1f-1f1f-1f1f-1f1f1f1f1f1f"
+        );
+    }
+}

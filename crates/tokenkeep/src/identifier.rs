@@ -146,6 +146,15 @@ mod tests {
     }
 
     #[test]
+    fn an_identifier_is_found_shown_and_compared_as_its_text() {
+        let identifier: Identifier = "ci".parse().unwrap();
+        let known = std::collections::HashSet::from([identifier.clone()]);
+        assert!(known.contains("ci") && !known.contains("CI"));
+        assert_eq!(AsRef::<str>::as_ref(&identifier), "ci");
+        assert_eq!(format!("{identifier} {identifier:?}"), "ci \"ci\"");
+    }
+
+    #[test]
     fn a_final_newline_is_not_overlooked() {
         assert_eq!(reasons("tail\n"), [FieldError::NotASlug]);
     }

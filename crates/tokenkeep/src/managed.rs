@@ -69,3 +69,15 @@ impl Serialize for Marker {
         serializer.serialize_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_shown_as_its_text() {
+        let marker: Marker = "acme/ci".parse().unwrap();
+        assert_eq!(format!("{marker} {marker:?}"), "acme/ci \"acme/ci\"");
+        assert_eq!(AsRef::<str>::as_ref(&marker), "acme/ci");
+    }
+}

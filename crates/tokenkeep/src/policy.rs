@@ -638,6 +638,10 @@ mod tests {
 
         let nobodys = create(&TokenChange::new().identifier("x"), None, &around(Caller::System));
         assert_eq!(only(nobodys.unwrap_err()), (TokenField::User, FieldError::Required));
+        let nothing = create(&TokenChange::new(), None, &around(Caller::System)).unwrap_err();
+        let required = [FieldError::Required];
+        let fields = [TokenField::Identifier, TokenField::User].map(RequestField::Token);
+        assert!(nothing.iter().eq(fields.map(|field| (field, required.as_slice()))), "{nothing:?}");
     }
 
     #[test]

@@ -169,6 +169,11 @@ mod tests {
     }
 
     #[test]
+    fn a_time_in_a_debug_is_the_written_form() {
+        assert_eq!(format!("{:?}", Timestamp::MIN), "0001-01-01T00:00:00Z");
+    }
+
+    #[test]
     fn the_spelling_in_messages_has_a_space_and_an_offset() {
         let at: Timestamp = "2024-09-28T14:26:18.090000Z".parse().unwrap();
         assert_eq!(at.spelled_with_offset(), "2024-09-28 14:26:18.090000+00:00");

@@ -394,6 +394,27 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_too_deep_in_objects_as_in_arrays() {
+        let nest_in_array = |inner| json!([inner]);
+        let nest_in_object = |inner| json!({ "inner": inner });
+        for nest in [nest_in_array, nest_in_object] {
+            let nested = |depth| (0..depth).fold(Value::Null, |inner, _| nest(inner));
+            let mut group = Group::new(GroupId::from_bytes([1; 16]), "deep");
+            group.attributes.insert("a".into(), nested(MAX_ATTRIBUTE_DEPTH - 1));
+            assert!(group.check_storable().is_ok());
+            group.attributes.insert("a".into(), nested(MAX_ATTRIBUTE_DEPTH));
+            let refused = group.check_storable();
+            assert!(matches!(refused, Err(UserStoreError::AttributesTooDeep)), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_groups_id_is_shown_as_a_uuid() {
+        let id = GroupId::from_bytes([0x1f; 16]);
+        assert_eq!(id.to_string(), "1f1f1f1f-1f1f-1f1f-1f1f-1f1f1f1f1f1f");
+    }
+
+    #[test]
     fn a_groups_number_is_its_first_five_digits() {
         let id = Uuid::parse_str("00000000-0000-4000-8000-000000000001").unwrap();
         assert_eq!(GroupId::from(id).number(), 30_224);

@@ -211,9 +211,11 @@ mod tests {
             assert!(read(body(127).as_bytes()).is_ok());
         }
         assert!(matches!(error(&"[".repeat(60_000)), BodyError::NotJson(_)));
-        // Brackets in strings nest nothing.
-        let text = format!("{{\"description\":\"{}\\\"[\"}}", "[".repeat(200));
+        // Brackets in strings nest nothing, and those that follow each other are not deep.
+        let text = format!("{{\"description\":\"{0}\\\"{0}\"}}", "[".repeat(200));
         assert!(read(text.as_bytes()).unwrap().refusals().is_empty());
+        let flat = format!("{{\"x\":[{}{{}}]}}", "[{}],".repeat(200));
+        assert!(read(flat.as_bytes()).unwrap().refusals().is_empty());
     }
 
     #[test]
@@ -221,6 +223,7 @@ mod tests {
         let body = |len: usize| format!("{{\"x\":\"{}\"}}", "y".repeat(len - 8));
         assert!(read(body(MAX_BODY_BYTES).as_bytes()).is_ok());
         assert_eq!(error(&body(MAX_BODY_BYTES + 1)), BodyError::TooLarge);
+        assert_eq!(MAX_BODY_BYTES, 65_536);
     }
 
     #[test]

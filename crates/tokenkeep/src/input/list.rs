@@ -317,7 +317,33 @@ mod tests {
             assert_eq!(list(&[(name, "")]), TokenList::new(), "{name}");
         }
         assert_eq!(list(&[("expiring", "maybe")]), TokenList::new());
-        assert_eq!(list(&[("expiring", "FALSE")]), TokenList::new().expiring(false));
+        for (value, expiring) in [("1", true), ("True", true), ("0", false), ("FALSE", false)] {
+            assert_eq!(list(&[("expiring", value)]), TokenList::new().expiring(expiring));
+        }
+    }
+
+    #[test]
+    fn a_program_asks_for_the_same_as_a_query() {
+        let asked = TokenList::new()
+            .description("deploys")
+            .expires("2024-09-27T14:26:18Z".parse().unwrap())
+            .managed("m/ci")
+            .search("ci")
+            .order([SortKey { field: SortField::Expires, descending: true }])
+            .last_page();
+        let query = [
+            ("description", "deploys"),
+            ("expires", "2024-09-27T14:26:18Z"),
+            ("managed", "m/ci"),
+            ("search", "ci"),
+            ("ordering", "-expires"),
+            ("page", "last"),
+        ];
+        assert_eq!(asked, list(&query));
+        for (name, _) in query {
+            let others: Vec<_> = query.into_iter().filter(|(other, _)| *other != name).collect();
+            assert_ne!(asked, list(&others), "{name}");
+        }
     }
 
     #[test]

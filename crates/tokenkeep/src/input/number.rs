@@ -25,7 +25,6 @@ fn spell_float(float: f64) -> String {
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", exponent.abs())
         }
-        _ if positional.contains('e') => format!("{float}.0"),
         _ => positional,
     }
 }

@@ -154,6 +154,8 @@ impl fmt::Debug for KeyDigest {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -180,6 +182,14 @@ mod tests {
             other.0[bit / 8] ^= 1 << (bit % 8);
             assert_ne!(digest, other, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn digests_that_differ_are_spread() {
+        let hasher = std::hash::RandomState::new();
+        let hash = |key: &str| hasher.hash_one(KeyDigest::of(&TokenKey::from(key.to_owned())));
+        assert_eq!(hash("abc"), hash("abc"));
+        assert_ne!(hash("abc"), hash("abd"));
     }
 
     #[test]

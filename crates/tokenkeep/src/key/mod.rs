@@ -92,8 +92,23 @@ impl fmt::Debug for TokenKey {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU8;
+
     use super::*;
     use crate::random::SeededRandom;
+
+    /// Bytes of which every second one is no character of a key.
+    #[derive(Debug)]
+    struct HalfUsable;
+
+    impl Random for HalfUsable {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+            for (byte, value) in bytes.iter_mut().zip([7, 0xff].into_iter().cycle()) {
+                *byte = value;
+            }
+            Ok(())
+        }
+    }
 
     #[test]
     fn generated_keys_have_sixty_alphanumeric_characters_and_differ() {
@@ -103,6 +118,20 @@ mod tests {
         assert_eq!(first.expose().len(), TokenKey::GENERATED_CHARS);
         assert!(first.expose().bytes().all(|b| b.is_ascii_alphanumeric()));
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_key_is_as_long_as_any_however_many_bytes_are_passed_over() {
+        let key = TokenKey::generate(&HalfUsable).unwrap();
+        assert_eq!(key.expose(), "h".repeat(TokenKey::GENERATED_CHARS));
+    }
+
+    #[test]
+    fn the_low_six_bits_of_a_byte_choose_its_character() {
+        for byte in 0..=u8::MAX {
+            let character = TokenKey::ALPHABET.get(usize::from(byte % 64)).copied();
+            assert_eq!(TokenKey::character(byte), character.map(char::from), "{byte}");
+        }
     }
 
     #[test]
@@ -139,5 +168,8 @@ mod tests {
         let key = TokenKey::from("canary".to_owned());
         assert_eq!(format!("{key:?} {:#?}", KeyDigest::of(&key)), "TokenKey(…) KeyDigest(…)");
         assert_eq!(format!("{:?}", SealedKey::from_bytes(b"canary")), "SealedKey(…)");
+        let pepper = Pepper::new(NonZeroU8::MIN, *b"thirty-two bytes that are secret");
+        let sealing = SealingKey::new(3, *b"thirty-two bytes that are secret");
+        assert_eq!(format!("{pepper:?} {sealing:?}"), "Pepper(1, …) SealingKey(3, …)");
     }
 }

@@ -153,3 +153,24 @@ impl KeyScheme {
         digest.pepper_id() == self.pepper.as_ref().map(|pepper| pepper.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_digest_unless_a_pepper_was_ever_configured() {
+        let pepper = |id| Pepper::new(NonZeroU8::new(id).unwrap(), [id; 32]);
+        let plain = KeyScheme::digest_only;
+        for (scheme, digests) in [
+            (plain(), 1),
+            (KeyScheme::sealing(SealingKey::new(1, [1; 32])), 1),
+            (plain().peppered(pepper(1)), 2),
+            (plain().also_accepting(pepper(1)), 2),
+            (plain().peppered(pepper(2)).also_accepting(pepper(1)), 3),
+        ] {
+            assert_eq!(scheme.digests("key").count(), digests, "{scheme:?}");
+            assert_eq!(scheme.has_peppers(), digests > 1, "{scheme:?}");
+        }
+    }
+}

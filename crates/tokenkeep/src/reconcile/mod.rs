@@ -173,3 +173,29 @@ impl fmt::Display for Refusals<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::TokenField;
+    use crate::input::FieldError;
+
+    #[test]
+    fn a_refusal_names_every_marker_with_what_is_wrong() {
+        let refused = |marker: &str, error| {
+            (marker.parse().unwrap(), FieldErrors::of(TokenField::Identifier, [error]))
+        };
+        let report = ReconcileReport {
+            refused: vec![
+                refused("m/a", FieldError::Required),
+                refused("m/b", FieldError::NotASlug),
+            ],
+            ..ReconcileReport::default()
+        };
+        let [required, slug] = [FieldError::Required, FieldError::NotASlug];
+        assert_eq!(
+            ReconcileError::Refused(report).to_string(),
+            format!("not reconciled: m/a (identifier: {required}); m/b (identifier: {slug})")
+        );
+    }
+}

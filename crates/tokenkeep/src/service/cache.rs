@@ -255,3 +255,82 @@ impl Cache {
         Some(set.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Timestamp;
+    use crate::token::{Intent, Revision, TokenId};
+    use crate::user::UserId;
+
+    fn cache_of(tokens: usize) -> Cache {
+        let staleness = Duration::from_hours(1);
+        let freshness = Freshness::Stale { staleness, start: Instant::now() };
+        Cache { freshness, sets: sets_for(tokens) }
+    }
+
+    /// A digest that ends so.
+    fn digest(end: u32) -> KeyDigest {
+        let mut bytes = [0; KeyDigest::BYTES];
+        bytes[KeyDigest::BYTES - 4..].copy_from_slice(&end.to_be_bytes());
+        KeyDigest::from_bytes(&bytes).unwrap()
+    }
+
+    fn known(key_digest: KeyDigest) -> Known {
+        let token = Token {
+            id: TokenId::from_bytes([1; 16]),
+            identifier: "ci".parse().unwrap(),
+            intent: Intent::Api,
+            owner: UserId::new(2),
+            description: "".into(),
+            expires: None,
+            expiring: false,
+            managed: None,
+            revision: Revision::FIRST,
+            created: Timestamp::MIN,
+            updated: Timestamp::MIN,
+            last_used: None,
+            owner_may_view_key: false,
+            key_digest,
+            sealed_key: None,
+        };
+        Known { token: Arc::new(token), owner_is_active: Some(true) }
+    }
+
+    /// Which of the first ten digests are known after these were kept, one after the other.
+    fn kept(cache: &Cache, digests: &[u32]) -> Vec<u32> {
+        let moment = cache.moment().unwrap();
+        for end in digests {
+            cache.put(known(digest(*end)), moment);
+        }
+        (0..10).filter(|end| cache.get(&digest(*end), moment).is_some()).collect()
+    }
+
+    #[test]
+    fn what_came_first_makes_room() {
+        assert_eq!(kept(&cache_of(1), &[0, 1, 2, 3]), [0, 1, 2, 3]);
+        assert_eq!(kept(&cache_of(1), &[0, 1, 2, 3, 4]), [1, 2, 3, 4]);
+        assert_eq!(kept(&cache_of(1), &[0, 1, 2, 3, 4, 5]), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_kept_again_takes_no_other_place() {
+        assert_eq!(kept(&cache_of(1), &[0, 1, 2, 1, 1, 1, 1]), [0, 1, 2]);
+        assert_eq!(kept(&cache_of(1), &[0, 1, 2, 3, 1, 4]), [1, 2, 3, 4]);
+        assert_eq!(kept(&cache_of(1), &[0, 1, 2, 3, 0, 4]), [0, 2, 3, 4], "it came last");
+    }
+
+    #[test]
+    fn a_cache_of_many_has_room_for_them() {
+        let many: Vec<_> = (0..10).collect();
+        assert_eq!(kept(&cache_of(40), &many), many);
+    }
+
+    #[test]
+    fn the_last_bits_of_a_digest_choose_its_set() {
+        let cache = cache_of(WAYS << 17);
+        let place = |end| std::ptr::from_ref(&*cache.set(&digest(end)).unwrap()).addr();
+        let places = (0..17).map(|bit| place(1 << bit)).chain([place(0)]);
+        assert_eq!(places.collect::<std::collections::HashSet<_>>().len(), 18);
+    }
+}

@@ -175,3 +175,21 @@ impl Changes for ChangeCounters {
         Ok(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_stays_while_others_change() {
+        let counters = Arc::new(ChangeCounters::new());
+        let token = |number: u8| TokenId::from_bytes([number; 16]);
+        let before = counters.stamp(token(1), UserId::new(2));
+        let others = [Subject::Token(token(3)), Subject::User(UserId::new(4))];
+        let change = counters.begin(others.into());
+        assert_eq!(counters.stamp(token(1), UserId::new(2)), before);
+        drop(change);
+        assert_eq!(counters.stamp(token(1), UserId::new(2)), before);
+        assert_eq!(counters.total(), 2);
+    }
+}

@@ -170,3 +170,14 @@ impl std::fmt::Display for UniqueField {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unique_fields_are_shown_by_their_names() {
+        let names = UniqueField::ALL.map(|field| field.to_string());
+        assert_eq!(names, ["id", "identifier", "managed", "key"]);
+    }
+}

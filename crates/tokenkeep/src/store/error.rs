@@ -111,3 +111,20 @@ impl Error for StoreError {
         self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_backend_and_has_its_cause() {
+        let error = StoreError::new("sqlite", StoreErrorKind::Full);
+        assert_eq!(
+            (error.backend(), error.to_string()),
+            ("sqlite", "sqlite: there is no room".into())
+        );
+        assert!(error.source().is_none());
+        let error = error.with_source("disk full");
+        assert_eq!(error.source().unwrap().to_string(), "disk full");
+    }
+}

@@ -517,3 +517,37 @@ impl From<&Event> for EventPosition {
         Self { revision: event.revision, at: event.at, id: event.id }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_has_each_field_once_up_to_the_first_that_is_unique() {
+        use SortField::{Expires, Id, Identifier, Owner};
+        let by = |field| SortKey { field, descending: false };
+        let keys = |fields: &[SortField]| {
+            let order = fields.iter().copied().map(by).collect();
+            let keys = TokenQuery { order, ..TokenQuery::default() }.token_order();
+            keys.keys().iter().map(|key| key.field).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&[]), [Identifier]);
+        assert_eq!(keys(&[Id, Owner]), [Id]);
+        assert_eq!(keys(&[Owner, Expires, Owner]), [Owner, Expires, Id]);
+        assert_eq!(keys(&[Owner, Identifier, Expires]), [Owner, Identifier]);
+    }
+
+    #[test]
+    fn a_range_of_markers_ends_behind_all_that_have_the_prefix() {
+        let prefixed =
+            |prefix: &str| Filter { managed_prefix: Some(prefix.into()), ..Filter::default() };
+        assert_eq!(prefixed("m/").behind_managed_prefix().as_deref(), Some("m0"));
+        assert_eq!(Filter::default().behind_managed_prefix(), None);
+    }
+
+    #[test]
+    fn a_token_may_be_without_a_marker_and_an_expiry() {
+        let nullable = SortField::ALL.into_iter().filter(|field| field.is_nullable());
+        assert!(nullable.eq([SortField::Managed, SortField::Expires]));
+    }
+}
