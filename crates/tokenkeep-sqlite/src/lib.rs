@@ -26,7 +26,7 @@
 //!   power cut can lose the last commits.
 //! - **Shared.** Several processes on one machine may open the file. Not on a network file system:
 //!   locks and shared memory do not work there. Do not fork with an open store. A process that has
-//!   the file for itself reads it in two thirds of the time ([`Sharing::SingleProcess`]).
+//!   the file for itself reads it in three quarters of the time ([`Sharing::SingleProcess`]).
 //! - **Private.** A new file is created with mode 0600, and one that others may read is refused.
 //! - **Untouched.** A file that is another program's, or that a newer version has written, is
 //!   refused and left as it is. An older one is migrated in one transaction. A new one appears

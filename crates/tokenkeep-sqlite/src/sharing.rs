@@ -26,7 +26,7 @@ pub enum Sharing {
     #[default]
     Shared,
     /// This store alone: no file is locked for a read, and threads that read do not wait for each
-    /// other. An authentication takes two thirds of the time that it takes on a shared file, and two
+    /// other. An authentication takes three quarters of the time that it takes on a shared file, and two
     /// threads get almost twice as much done as one. On Unix only.
     ///
     /// As long as it is open, every other process and every other store of this process is shut
