@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU8;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -13,6 +14,7 @@ use tokenkeep::{
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::backend::Backend;
+use tokenkeep_tests::broken::{BrokenStore, Bug};
 use tokenkeep_tests::meddling::{MeddledStore, change};
 use tokenkeep_tests::scene::{ADMIN, ALICE, HOUR, Scene, row, sealing, shifted};
 
@@ -485,4 +487,13 @@ fn no_sweep_touches_a_live_or_renewed_token_on_postgres() {
     if let Some(backend) = Backend::postgres() {
         race_for_all(backend, 10_000);
     }
+}
+
+/// The control: a store that replaces and deletes at any revision.
+#[test]
+fn a_sweep_at_any_revision_is_found_out() {
+    let mut backend = Backend::memory();
+    backend.tokens = Arc::new(BrokenStore::new(Bug::IgnoresRevisions));
+    let raced = catch_unwind(AssertUnwindSafe(|| race_for_all(backend, 1_000)));
+    assert!(raced.is_err());
 }
