@@ -136,6 +136,9 @@ impl Failure {
                 | ErrorCode::ReadOnly
                 | ErrorCode::PermissionDenied,
             ) => (StoreErrorKind::Unavailable, true),
+            // The length of what is read: a row that long is never written over HTTP, and damaged ones
+            // say such lengths.
+            Some(ErrorCode::TooBig) => (damaged(), false),
             _ if is_foreign(error) => (damaged(), true),
             _ => (StoreErrorKind::Other, false),
         };

@@ -18,32 +18,35 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
+/// Selects a token by a unique column. All that is read comes from the row: in one plain statement SQLite
+/// would take the column from the index, so that a damaged index could lead to another token that looks
+/// like the one that was asked for.
+macro_rules! select_by {
+    ($column:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM token WHERE rowid = (SELECT rowid FROM token WHERE ",
+            $column,
+            " = ?1)"
+        )
+    };
+}
+
 /// Finds one token.
 pub(crate) fn find(
     connection: &Connection,
     lookup: Lookup<'_>,
 ) -> Result<Option<Arc<Token>>, Fault> {
     match lookup {
-        Lookup::Id(id) => find_by(
-            connection,
-            concat!("SELECT ", columns!(), " FROM token WHERE id = ?1"),
-            [id.as_bytes()],
-        ),
-        Lookup::Identifier(identifier) => find_by(
-            connection,
-            concat!("SELECT ", columns!(), " FROM token WHERE identifier = ?1"),
-            [identifier.as_str()],
-        ),
-        Lookup::Marker(marker) => find_by(
-            connection,
-            concat!("SELECT ", columns!(), " FROM token WHERE managed = ?1"),
-            [marker.as_str()],
-        ),
-        Lookup::KeyDigest(digest) => find_by(
-            connection,
-            concat!("SELECT ", columns!(), " FROM token WHERE key_digest = ?1"),
-            [digest.as_bytes()],
-        ),
+        Lookup::Id(id) => find_by(connection, select_by!("id"), [id.as_bytes()]),
+        Lookup::Identifier(identifier) => {
+            find_by(connection, select_by!("identifier"), [identifier.as_str()])
+        }
+        Lookup::Marker(marker) => find_by(connection, select_by!("managed"), [marker.as_str()]),
+        Lookup::KeyDigest(digest) => {
+            find_by(connection, select_by!("key_digest"), [digest.as_bytes()])
+        }
     }
 }
 

@@ -36,7 +36,8 @@ async fn fill(path: &Path) -> Vec<Written> {
     let service = TokenService::builder(store.clone(), store).open().await.unwrap();
     let mut written = Vec::new();
     for number in 0..TOKENS {
-        let name = format!("token-{number}");
+        // No name is one byte away from another.
+        let name = format!("token-{number}-{number}");
         let change = TokenChange::new().identifier(&name).intent(Intent::Api).owner(OWNER);
         let created = service.create(&Caller::System, change).await.unwrap();
         written.push(Written { id: created.view.token.id, name, key: created.key });
@@ -105,6 +106,22 @@ fn write(path: &Path, bytes: &[u8]) {
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
     file.write_all(bytes).unwrap();
+}
+
+/// One byte of the index by name, which is the row that it leads to.
+#[test]
+fn an_index_that_leads_to_another_row_is_not_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let written = pollster::block_on(fill(&path));
+    let mut bytes = fs::read(&path).unwrap();
+    let entry = b"token-7-7\x08";
+    let at = bytes.windows(entry.len()).position(|window| window == entry).unwrap();
+    bytes[at + entry.len() - 1] += 1;
+    write(&path, &bytes);
+    let mut seen = Seen::default();
+    pollster::block_on(look(&path, &written, CheckOnOpen::Never, &mut seen));
+    assert_eq!((seen.not_opened, seen.refused, seen.read), (0, 1, 2 * TOKENS - 1));
 }
 
 /// The control: keys and names that lead to the neighbour's token.
