@@ -10,6 +10,13 @@ use tokenkeep::{
 use crate::writer::Undone;
 use crate::{events, tokens};
 
+/// Which row a statement changes: that of a token at the expected revision.
+macro_rules! at_revision {
+    () => {
+        concat!(tokens::of_id!(), " AND revision = :revision")
+    };
+}
+
 /// Does a commit. When it returns an error, the caller undoes what was done.
 pub(crate) fn apply(connection: &Connection, commit: &Commit) -> Result<(), Undone<CommitError>> {
     for (place, change) in commit.changes.iter().enumerate() {
@@ -19,14 +26,14 @@ pub(crate) fn apply(connection: &Connection, commit: &Commit) -> Result<(), Undo
                 replace(connection, place, token, *fields, *expected)?;
             }
             Change::Delete { id, expected } => {
-                let mut delete = connection
-                    .prepare_cached("DELETE FROM token WHERE id = ?1 AND revision = ?2")?;
+                let mut delete =
+                    connection.prepare_cached(concat!("DELETE FROM token", at_revision!()))?;
                 let deleted = delete.execute(params![id.as_bytes(), expected.get()])?;
                 check_done(connection, place, *id, deleted)?;
             }
             Change::Expect { id, expected } => {
-                let mut expect = connection
-                    .prepare_cached("SELECT 1 FROM token WHERE id = ?1 AND revision = ?2")?;
+                let mut expect =
+                    connection.prepare_cached(concat!("SELECT 1 FROM token", at_revision!()))?;
                 let found = expect.exists(params![id.as_bytes(), expected.get()])?;
                 check_done(connection, place, *id, found.into())?;
             }
@@ -124,7 +131,7 @@ fn update_sql(fields: TokenFields) -> String {
             TokenField::OwnerMayViewKey => ", owner_may_view_key = ?",
         });
     }
-    sql.push_str(" WHERE id = ? AND revision = ?");
+    sql.push_str(at_revision!());
     sql
 }
 

@@ -4,8 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_ERROR;
 use thiserror::Error;
-use tokenkeep::{StoreError, StoreErrorKind};
+use tokenkeep::{StoreError, StoreErrorKind, Token};
 
 /// The backend's name in errors.
 const BACKEND: &str = "sqlite";
@@ -107,6 +108,13 @@ pub(crate) enum Fault {
     Damaged(String),
 }
 
+impl Fault {
+    /// An index has led to this token instead of another.
+    pub(crate) fn of_index(token: &Token) -> Self {
+        Self::Corrupt { table: "token", column: "index", id: token.id.to_string() }
+    }
+}
+
 /// A fault in the contract's terms, to be told to several callers.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
@@ -143,8 +151,8 @@ impl Failure {
             _ => (StoreErrorKind::Other, false),
         };
         let cause = match error.sqlite_error() {
+            _ if is_foreign(error) => "the schema is not what was written".into(),
             Some(failure) => failure.to_string(),
-            None if is_foreign(error) => "the schema is not what was written".into(),
             None => "unexpected use of the driver".into(),
         };
         Self { kind, cause, is_storage_fault }
@@ -179,16 +187,19 @@ impl From<Fault> for Failure {
 fn is_foreign(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{
         FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqlInputError,
-        Utf8Error,
+        SqliteFailure, Utf8Error,
     };
-    matches!(
-        error,
-        SqlInputError { .. }
-            | InvalidColumnType(..)
-            | FromSqlConversionFailure(..)
-            | IntegralValueOutOfRange(..)
-            | Utf8Error(..)
-    )
+    match error {
+        // A column or a table is missing; the driver tells some of these as the first.
+        SqlInputError { error, .. } | SqliteFailure(error, _) => {
+            error.extended_code == SQLITE_ERROR
+        }
+        InvalidColumnType(..)
+        | FromSqlConversionFailure(..)
+        | IntegralValueOutOfRange(..)
+        | Utf8Error(..) => true,
+        _ => false,
+    }
 }
 
 /// The kind of an error of the file as a whole.

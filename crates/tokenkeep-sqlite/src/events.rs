@@ -10,12 +10,20 @@ use crate::columns::{Columns, RowName};
 use crate::error::Fault;
 use crate::tokens::read_revision;
 
+/// The columns of an event, in the order in which they are written and read.
+macro_rules! columns {
+    () => {
+        "at, id, token, identifier, owner, revision, kind, changed, actor"
+    };
+}
+
 /// Writes an event.
 pub(crate) fn append(connection: &Connection, event: &Event) -> Result<(), rusqlite::Error> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO event (at, id, token, identifier, owner, revision, kind, changed, actor) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?;
+    let mut insert = connection.prepare_cached(concat!(
+        "INSERT INTO event (",
+        columns!(),
+        ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    ))?;
     let actor = match event.actor {
         Caller::System => None,
         Caller::User(id) => Some(id.get()),
@@ -61,12 +69,26 @@ pub(crate) fn select(connection: &Connection, query: &EventQuery) -> Result<Vec<
         values.push(Value::Blob(after.id.as_bytes().to_vec()));
     }
     values.push(Value::Integer(query.limit.into()));
-    let sql = format!(
-        "SELECT at, id, token, identifier, owner, revision, kind, changed, actor FROM event \
-         WHERE {} ORDER BY {} LIMIT ?",
-        conditions.join(" AND "),
-        if query.token.is_some() { "revision, at, id" } else { "at, id" },
-    );
+    let conditions = conditions.join(" AND ");
+    let sql = if query.token.is_some() {
+        // As `tokens::select_by` does, for the same reason: without a token the rows are read in their
+        // own order, and no index leads to them.
+        format!(
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM (SELECT at AS its_time, id AS its_id FROM event WHERE {} \
+                  ORDER BY revision, at, id LIMIT ?) \
+                 CROSS JOIN event ON at = its_time AND id = its_id ORDER BY revision, at, id"
+            ),
+            conditions
+        )
+    } else {
+        format!(
+            concat!("SELECT ", columns!(), " FROM event WHERE {} ORDER BY at, id LIMIT ?"),
+            conditions
+        )
+    };
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut events = Vec::new();

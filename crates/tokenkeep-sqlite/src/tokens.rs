@@ -33,12 +33,20 @@ macro_rules! select_by {
     };
 }
 
+/// Which row a statement changes: that of the token with this id, which is read from the row, too.
+macro_rules! of_id {
+    () => {
+        " WHERE rowid = (SELECT rowid FROM token WHERE id = :id) AND +id = :id"
+    };
+}
+pub(crate) use of_id;
+
 /// Finds one token.
 pub(crate) fn find(
     connection: &Connection,
     lookup: Lookup<'_>,
 ) -> Result<Option<Arc<Token>>, Fault> {
-    match lookup {
+    let found = match lookup {
         Lookup::Id(id) => find_by(connection, select_by!("id"), [id.as_bytes()]),
         Lookup::Identifier(identifier) => {
             find_by(connection, select_by!("identifier"), [identifier.as_str()])
@@ -47,6 +55,10 @@ pub(crate) fn find(
         Lookup::KeyDigest(digest) => {
             find_by(connection, select_by!("key_digest"), [digest.as_bytes()])
         }
+    }?;
+    match found {
+        Some(another) if !lookup.names(&another) => Err(Fault::of_index(&another)),
+        found => Ok(found.map(Arc::new)),
     }
 }
 
@@ -70,10 +82,9 @@ fn find_by(
     connection: &Connection,
     sql: &'static str,
     by: impl Params,
-) -> Result<Option<Arc<Token>>, Fault> {
+) -> Result<Option<Token>, Fault> {
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_row(by, |row| Ok(read(row))).optional()?;
-    Ok(found.transpose()?.map(Arc::new))
+    statement.query_row(by, |row| Ok(read(row))).optional()?.transpose()
 }
 
 /// A token from a row of `columns!()`.
@@ -116,12 +127,13 @@ pub(crate) fn read_revision(columns: &mut Columns<'_>) -> Result<Revision, Fault
 
 /// Records when tokens were used, only ever forward.
 pub(crate) fn touch(connection: &Connection, touches: &[Touch]) -> Result<(), rusqlite::Error> {
-    let mut update = connection.prepare_cached(
-        "UPDATE token SET last_used = ?2 \
-         WHERE id = ?1 AND (last_used IS NULL OR last_used < ?2)",
-    )?;
+    let mut update = connection.prepare_cached(concat!(
+        "UPDATE token SET last_used = :at",
+        of_id!(),
+        " AND (last_used IS NULL OR last_used < :at)"
+    ))?;
     for touch in touches {
-        update.execute(params![touch.token.as_bytes(), touch.at.as_micros()])?;
+        update.execute(params![touch.at.as_micros(), touch.token.as_bytes()])?;
     }
     Ok(())
 }

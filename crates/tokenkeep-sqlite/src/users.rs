@@ -173,8 +173,11 @@ pub(crate) fn scope(on: Option<&TokenId>) -> &[u8] {
 }
 
 pub(crate) fn named(connection: &Connection, username: &str) -> Result<Option<UserId>, Fault> {
-    let mut select =
-        connection.prepare_cached("SELECT id FROM user_account WHERE username = ?1")?;
+    // The name is read from the row, so that a damaged index leads to no other user.
+    let mut select = connection.prepare_cached(
+        "SELECT id FROM user_account WHERE +username = ?1 \
+         AND id = (SELECT id FROM user_account WHERE username = ?1)",
+    )?;
     let found = select.query_row([username], |row| row.get(0)).optional()?;
     Ok(found.map(UserId::new))
 }

@@ -39,9 +39,11 @@ pub(crate) const TOGETHER: u64 = 10;
 #[test]
 fn child_process() {
     let Ok(place) = std::env::var(PLACE) else { return };
+    // Where there is one processor, the harness has begun a line.
+    println!();
     let (store, users) = match open(&place) {
         Ok(stores) => stores,
-        Err(error) => return println!("\nnot opened: {error:?}"),
+        Err(error) => return println!("not opened: {error:?}"),
     };
     let work = std::env::var(WORK).unwrap();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -53,7 +55,7 @@ fn child_process() {
         let builder = TokenService::builder(tokens.clone(), users.clone());
         let service = match builder.open().await {
             Ok(service) => service,
-            Err(error) => return println!("\nnot opened: {error:?}"),
+            Err(error) => return println!("not opened: {error:?}"),
         };
         match work.as_str() {
             "everything" => {
@@ -72,7 +74,7 @@ fn child_process() {
             }
             work => {
                 one(&service, work).await;
-                println!("\ndone");
+                println!("done");
             }
         }
     });

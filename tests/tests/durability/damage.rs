@@ -1,22 +1,29 @@
 //! Damaged files: a byte that is another one, or an end that is missing. What is read then is an error
 //! that says so, or what was written; never a panic, and never the data of another token.
 
+use std::fmt::Debug;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::catch_unwind;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tempfile::TempDir;
 use tokenkeep::{
-    Caller, Intent, StoreErrorKind, TokenChange, TokenError, TokenId, TokenKey, TokenService,
+    Caller, EventQuery, Expected, Intent, ManualClock, Revision, StoreErrorKind, Timestamp,
+    TokenChange, TokenError, TokenId, TokenKey, TokenList, TokenService, UserId, UserStore,
 };
-use tokenkeep_sqlite::{CheckOnOpen, OpenError, SqliteOptions, SqliteStore};
-use tokenkeep_tests::history::{Draw, OWNER, prepare};
-use tokenkeep_tests::scene::bearer;
+use tokenkeep_sqlite::{CheckOnOpen, Durability, OpenError, SqliteOptions, SqliteStore};
+use tokenkeep_tests::history::Draw;
+use tokenkeep_tests::scene::{bearer, shifted, user};
 
 const TOKENS: u64 = 40;
+
+/// No damaged byte turns one into the other.
+const OWNERS: [UserId; 2] =
+    [UserId::new(0x1112_1314_1516_1718), UserId::new(0x2122_2324_2526_2728)];
 
 fn damages() -> u64 {
     let damages = std::env::var("TOKENKEEP_DAMAGES").ok();
@@ -27,22 +34,34 @@ struct Written {
     id: TokenId,
     name: String,
     key: TokenKey,
+    owner: UserId,
+    expires: Timestamp,
 }
 
-/// Fills a file, and tells what is in it.
-async fn fill(path: &Path) -> Vec<Written> {
-    let store = Arc::new(SqliteStore::open(path).unwrap());
-    prepare(&*store).await;
+fn username(owner: UserId) -> String {
+    format!("owner-{owner}")
+}
+
+/// Makes a file, and tells what is in it. The tokens have two owners in turn, and expire.
+async fn filled() -> (TempDir, PathBuf, Vec<Written>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    for owner in OWNERS {
+        store.put_user(user(owner, &username(owner))).await.unwrap();
+    }
     let service = TokenService::builder(store.clone(), store).open().await.unwrap();
     let mut written = Vec::new();
-    for number in 0..TOKENS {
+    for (number, owner) in (0..TOKENS).zip(OWNERS.into_iter().cycle()) {
         // No name is one byte away from another.
         let name = format!("token-{number}-{number}");
-        let change = TokenChange::new().identifier(&name).intent(Intent::Api).owner(OWNER);
+        let change = TokenChange::new().identifier(&name).intent(Intent::Api).owner(owner);
         let created = service.create(&Caller::System, change).await.unwrap();
-        written.push(Written { id: created.view.token.id, name, key: created.key });
+        let token = created.view.token;
+        let expires = token.expires.unwrap();
+        written.push(Written { id: token.id, name, key: created.key, owner, expires });
     }
-    written
+    (directory, path, written)
 }
 
 /// What became of one look at a damaged file.
@@ -55,47 +74,94 @@ struct Seen {
 
 fn is_damage(error: &TokenError) -> bool {
     match error {
-        // A name or a key that is another one now finds nothing.
-        TokenError::NotFound | TokenError::InvalidKey => true,
+        // A name or a key that is another one now finds nothing, a user may be inactive now, and a
+        // token that only some indexes lead to cannot be changed.
+        TokenError::NotFound
+        | TokenError::InvalidKey
+        | TokenError::InactiveCaller
+        | TokenError::Contended => true,
         TokenError::Store(error) => *error.kind() != StoreErrorKind::Other,
         _ => false,
     }
 }
 
-async fn look(path: &Path, written: &[Written], check: CheckOnOpen, seen: &mut Seen) {
-    let store = match SqliteOptions::new().check(check).open(path) {
+impl Seen {
+    /// Counts an answer, and hands it on.
+    fn count<T, E: Into<TokenError>>(&mut self, answer: Result<T, E>) -> Option<T> {
+        match answer.map_err(Into::into) {
+            Ok(found) => {
+                self.read += 1;
+                Some(found)
+            }
+            Err(error) => {
+                assert!(is_damage(&error), "{error:?}");
+                self.refused += 1;
+                None
+            }
+        }
+    }
+}
+
+/// Opens a damaged file.
+async fn open(path: &Path, check: CheckOnOpen, seen: &mut Seen) -> Option<TokenService> {
+    let options = SqliteOptions::new().durability(Durability::Normal).check(check);
+    let store = match options.open(path) {
         Ok(store) => Arc::new(store),
         Err(OpenError::InUse(_)) => panic!("nobody has it open"),
         Err(_) => {
             seen.not_opened += 1;
-            return;
+            return None;
         }
     };
-    let Ok(service) = TokenService::builder(store.clone(), store).open().await else {
-        seen.refused += 1;
-        return;
-    };
-    for Written { id, name, key } in written {
+    let service = TokenService::builder(store.clone(), store).open().await;
+    seen.refused += u64::from(service.is_err());
+    service.ok()
+}
+
+/// Looks for every token, by name and by key.
+async fn look(service: &TokenService, written: &[Written], seen: &mut Seen) {
+    for Written { id, name, key, .. } in written {
         let by_name = service.retrieve(&Caller::System, name).await.map(|view| view.token);
         let by_key = service.authenticate(Some(&bearer(key))).await.map(|who| who.token);
-        for found in [by_name, by_key] {
-            match found {
-                Ok(token) => {
-                    // Its own columns may be damaged, but none is another token's.
-                    let is_another = |other: &&Written| {
-                        other.id != *id
-                            && (other.id == token.id || other.name == token.identifier.as_str())
-                    };
-                    let another = written.iter().find(is_another).map(|other| &other.name);
-                    assert_eq!(another, None, "{name} is another token");
-                    seen.read += 1;
-                }
-                Err(error) => {
-                    assert!(is_damage(&error), "{error:?}");
-                    seen.refused += 1;
-                }
-            }
+        for token in [by_name, by_key].into_iter().filter_map(|found| seen.count(found)) {
+            // Its own columns may be damaged, but none is another token's.
+            let is_another = |other: &&Written| {
+                other.id != *id && (other.id == token.id || other.name == token.identifier.as_str())
+            };
+            let another = written.iter().find(is_another).map(|other| &other.name);
+            assert_eq!(another, None, "{name} is another token");
+            assert!(
+                written.iter().all(|other| other.id == *id || *other.name != *token.description)
+            );
         }
+        let events = EventQuery { token: Some(*id), ..EventQuery::default() };
+        for event in seen.count(service.events(&events).await).into_iter().flatten() {
+            assert!(written.iter().all(|other| {
+                other.id == *id
+                    || (other.id != event.token && other.name != event.identifier.as_str())
+            }));
+        }
+    }
+}
+
+/// Lists the tokens of each owner.
+async fn list(service: &TokenService, written: &[Written], seen: &mut Seen) {
+    for owner in OWNERS {
+        let shown = service.list(&Caller::User(owner), &TokenList::new().page_size(100)).await;
+        for view in seen.count(shown).into_iter().flat_map(|shown| shown.tokens) {
+            let is_anothers = |other: &&Written| other.id == view.token.id && other.owner != owner;
+            assert_eq!(written.iter().find(is_anothers).map(|other| &other.name), None);
+        }
+    }
+}
+
+/// Describes some tokens by their own names.
+async fn change(service: &TokenService, written: &[Written], draw: &mut Draw, seen: &mut Seen) {
+    for _ in 0..4 {
+        let number = usize::try_from(draw.below(TOKENS)).unwrap();
+        let name = &written[number].name;
+        let change = TokenChange::new().description(name);
+        seen.count(service.partial_update(&Caller::System, name, change).await);
     }
 }
 
@@ -108,46 +174,149 @@ fn write(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-/// One byte of the index by name, which is the row that it leads to.
-#[test]
-fn an_index_that_leads_to_another_row_is_not_believed() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("tokens.db");
-    let written = pollster::block_on(fill(&path));
-    let mut bytes = fs::read(&path).unwrap();
-    let entry = b"token-7-7\x08";
-    let at = bytes.windows(entry.len()).position(|window| window == entry).unwrap();
-    bytes[at + entry.len() - 1] += 1;
-    write(&path, &bytes);
-    let mut seen = Seen::default();
-    pollster::block_on(look(&path, &written, CheckOnOpen::Never, &mut seen));
-    assert_eq!((seen.not_opened, seen.refused, seen.read), (0, 1, 2 * TOKENS - 1));
+/// The place of the token that an index does not lead to.
+const LOST: usize = 7;
+
+/// Overwrites the only place at which a file has some bytes.
+fn replace(path: &Path, there: &[u8], instead: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    let mut places = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(there));
+    let at = places.next().unwrap();
+    assert_eq!(places.next(), None, "elsewhere, too");
+    bytes[at..at + instead.len()].copy_from_slice(instead);
+    write(path, &bytes);
 }
 
-/// The control: keys and names that lead to the neighbour's token.
-#[test]
-fn a_file_that_leads_to_another_token_is_found_out() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("tokens.db");
-    let written = pollster::block_on(fill(&path));
+/// Makes the index entry of one token, what is indexed and the number of its row, lead to the next row.
+fn lead_astray(path: &Path, indexed: &[u8]) {
+    let row = u8::try_from(LOST + 1).unwrap();
+    replace(path, &[indexed, &[row]].concat(), &[indexed, &[row + 1]].concat());
+}
+
+fn open_unchecked(path: &Path) -> TokenService {
+    let mut seen = Seen::default();
+    let service = pollster::block_on(open(path, CheckOnOpen::Never, &mut seen));
+    service.unwrap()
+}
+
+#[track_caller]
+fn assert_corrupt<T: Debug, E: Into<TokenError>>(answer: Result<T, E>) {
+    match answer.map_err(Into::into) {
+        Err(TokenError::Store(error)) if matches!(error.kind(), StoreErrorKind::Corrupt { .. }) => {
+        }
+        answer => panic!("{answer:?}"),
+    }
+}
+
+/// What the index by name leads to is not believed.
+#[pollster::test]
+async fn a_look_up_that_is_led_to_another_row_is_refused() {
+    let (_directory, path, written) = filled().await;
+    lead_astray(&path, written[LOST].name.as_bytes());
+    let (service, mut seen) = (open_unchecked(&path), Seen::default());
+    look(&service, &written, &mut seen).await;
+    assert_eq!((seen.not_opened, seen.refused, seen.read), (0, 1, 3 * TOKENS - 1));
+    assert_corrupt(service.retrieve(&Caller::System, &written[LOST].name).await);
+}
+
+/// Nor is what the index by owner leads to, in the list of that owner.
+#[pollster::test]
+async fn a_list_that_is_led_to_another_row_is_refused() {
+    let (_directory, path, written) = filled().await;
+    let owner = written[LOST].owner;
+    lead_astray(&path, &owner.get().to_be_bytes());
+    let (service, mut seen) = (open_unchecked(&path), Seen::default());
+    list(&service, &written, &mut seen).await;
+    assert_eq!((seen.not_opened, seen.refused, seen.read), (0, 1, 1));
+    assert_corrupt(service.list(&Caller::User(owner), &TokenList::new()).await);
+}
+
+/// Nor what the index by id leads to, which is the row that would be changed.
+#[pollster::test]
+async fn a_change_that_is_led_to_another_row_is_refused() {
+    let (_directory, path, written) = filled().await;
+    lead_astray(&path, written[LOST].id.as_bytes());
+    let service = open_unchecked(&path);
+    let (system, name) = (Caller::System, written[LOST].name.as_str());
+    let change = TokenChange::new().description(name);
+    assert_corrupt(service.partial_update(&system, name, change).await);
+    assert_corrupt(service.rotate(&system, name, Expected::Anything).await);
+    assert_corrupt(service.delete(&system, name, Expected::Anything).await);
+    for Written { name, .. } in &written {
+        let token = service.retrieve(&system, name).await.unwrap().token;
+        assert_eq!((token.revision, &*token.description), (Revision::FIRST, ""));
+    }
+}
+
+/// Nor what the index by expiry leads to: a token that has not expired is not swept.
+#[pollster::test]
+async fn a_sweep_that_is_led_to_another_row_is_refused() {
+    let (_directory, path, written) = filled().await;
+    let expires = written[LOST].expires;
+    lead_astray(&path, &expires.as_micros().to_be_bytes());
+    let store = Arc::new(SqliteOptions::new().check(CheckOnOpen::Never).open(&path).unwrap());
+    let clock = Arc::new(ManualClock::at(shifted(expires, 1)));
+    let builder = TokenService::builder(store.clone(), store).clock(clock);
+    let service = builder.open().await.unwrap();
+    assert_corrupt(service.sweep().await);
+    for Written { name, .. } in &written[LOST + 1..] {
+        service.retrieve(&Caller::System, name).await.unwrap();
+    }
+}
+
+/// Nor what the index by token leads to, in its audit trail.
+#[pollster::test]
+async fn an_audit_trail_that_is_led_to_another_row_is_refused() {
+    let (_directory, path, written) = filled().await;
+    let of = |written: &Written| EventQuery { token: Some(written.id), ..EventQuery::default() };
+    let mut entries = Vec::new();
+    for of_token in [&written[LOST], &written[LOST + 1]] {
+        let event = &open_unchecked(&path).events(&of(of_token)).await.unwrap()[0];
+        let at = event.at.as_micros().to_be_bytes();
+        entries.push([written[LOST].id.as_bytes(), at.as_slice(), event.id.as_bytes()].concat());
+    }
+    replace(&path, &entries[0], &entries[1]);
+    assert_corrupt(open_unchecked(&path).events(&of(&written[LOST])).await);
+}
+
+/// Nor what the index by username leads to.
+#[pollster::test]
+async fn a_username_that_is_led_to_another_user_is_nobodys() {
+    let (_directory, path, _) = filled().await;
+    let named = TokenList::new().owner_named(username(OWNERS[0]));
+    let list = async || open_unchecked(&path).list(&Caller::System, &named).await;
+    assert_eq!(list().await.unwrap().pagination.count, TOKENS / 2);
+    let entry = |leads_to: UserId| {
+        [username(OWNERS[0]).as_bytes(), leads_to.get().to_be_bytes().as_slice()].concat()
+    };
+    replace(&path, &entry(OWNERS[0]), &entry(OWNERS[1]));
+    assert!(list().await.is_ok_and(|listing| listing.tokens.is_empty()));
+}
+
+/// The control: keys and names that lead to the neighbour's token, which has another owner.
+#[pollster::test]
+async fn a_file_that_leads_to_another_token_is_found_out() {
+    let (_directory, path, written) = filled().await;
     let (ids, names): (Vec<_>, Vec<_>) =
         written.iter().map(|written| (written.id, written.name.clone())).unzip();
     let (ids, names) = (ids.into_iter().cycle().skip(1), names.into_iter().cycle().skip(1));
     let swapped: Vec<_> = written
         .into_iter()
         .zip(ids.zip(names))
-        .map(|(Written { key, .. }, (id, name))| Written { id, name, key })
+        .map(|(written, (id, name))| Written { id, name, ..written })
         .collect();
-    let looked = catch_unwind(|| {
-        pollster::block_on(look(&path, &swapped, CheckOnOpen::Never, &mut Seen::default()));
-    });
-    assert!(looked.is_err());
+    let service = open_unchecked(&path);
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        pollster::block_on(look(&service, &swapped, &mut Seen::default()));
+    }));
+    let listed = catch_unwind(AssertUnwindSafe(|| {
+        pollster::block_on(list(&service, &swapped, &mut Seen::default()));
+    }));
+    assert!(looked.is_err() && listed.is_err());
 }
 
 fn damage(count: u64, harm: impl Fn(&mut Vec<u8>, &mut Draw)) -> Seen {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("tokens.db");
-    let written = pollster::block_on(fill(&path));
+    let (_directory, path, written) = pollster::block_on(filled());
     let whole = fs::read(&path).unwrap();
     let mut seen = Seen::default();
     for number in 0..count {
@@ -155,7 +324,12 @@ fn damage(count: u64, harm: impl Fn(&mut Vec<u8>, &mut Draw)) -> Seen {
         harm(&mut bytes, &mut draw);
         write(&path, &bytes);
         let check = [CheckOnOpen::Never, CheckOnOpen::Always][usize::from(number % 4 == 0)];
-        pollster::block_on(look(&path, &written, check, &mut seen));
+        pollster::block_on(async {
+            let Some(service) = open(&path, check, &mut seen).await else { return };
+            list(&service, &written, &mut seen).await;
+            change(&service, &written, &mut draw, &mut seen).await;
+            look(&service, &written, &mut seen).await;
+        });
     }
     seen
 }

@@ -46,7 +46,7 @@ impl TokenService {
     /// Reads what became of a commit; hands over that it is unknown where that cannot be told: it
     /// may still be on its way.
     async fn settle(&self, trace: Trace, unknown: StoreError) -> Result<(), CommitError> {
-        let Ok(events) = self.parts.store.events(&trace.query()).await else {
+        let Ok(events) = self.parts.events(&trace.query()).await else {
             return Err(unknown.into());
         };
         if events.iter().any(|event| event.id == trace.event) {

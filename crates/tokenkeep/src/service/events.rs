@@ -37,7 +37,7 @@ impl TokenService {
     ///
     /// [`StoreError`] when the store cannot be read.
     pub async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.parts.store.events(query).await
+        self.parts.events(query).await
     }
 
     /// Drops the events that happened before a time, and tells how many. When it fails, some may be

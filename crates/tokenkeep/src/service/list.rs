@@ -231,7 +231,7 @@ impl TokenService {
         count: bool,
     ) -> Result<TokenPage, StoreError> {
         match query {
-            Some(query) => self.parts.store.list(&TokenQuery { window, count, ..query }).await,
+            Some(query) => self.parts.list(&TokenQuery { window, count, ..query }).await,
             None => Ok(TokenPage::default()),
         }
     }
@@ -243,7 +243,7 @@ impl TokenService {
         let mut query = TokenQuery { filter, order, ..TokenQuery::default() };
         let mut tokens = Vec::new();
         loop {
-            let page = self.parts.store.list(&query).await?;
+            let page = self.parts.list(&query).await?;
             tokens.extend(page.tokens);
             let Some(next) = page.next else { return Ok(tokens) };
             query.window = Window::After { cursor: Some(next), limit: query.window.limit() };

@@ -22,6 +22,7 @@ mod update;
 mod used_by;
 mod view_key;
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 pub use authenticate::Authenticated;
@@ -37,7 +38,7 @@ pub use used_by::UsedBy;
 
 use crate::clock::{Clock, SystemClock};
 use crate::directory::UserDirectory;
-use crate::event::EventMaker;
+use crate::event::{Event, EventMaker};
 use crate::identifier::Identifier;
 use crate::key::KeyScheme;
 use crate::managed::Marker;
@@ -45,7 +46,9 @@ use crate::policy::{Conflicts, Policy};
 use crate::random::{Random, SystemRandom};
 use crate::service::cache::Cache;
 use crate::service::last_used::PendingTouches;
-use crate::store::{Lookup, StoreError, StoreErrorKind, TokenStore};
+use crate::store::{
+    EventQuery, Lookup, StoreError, StoreErrorKind, TokenPage, TokenQuery, TokenStore,
+};
 use crate::token::{Token, TokenId};
 
 /// Keeps tokens: every operation, with its checks and its event.
@@ -100,14 +103,35 @@ impl Parts {
     /// a collation that takes two texts for the same, would hand a caller somebody else's token.
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
         match self.store.find(lookup).await? {
-            Some(token) if !lookup.names(&token) => {
-                let id = token.id.to_string();
-                let kind = StoreErrorKind::Corrupt { table: "token", column: "index", id };
-                Err(StoreError::new("service", kind))
-            }
+            Some(token) if !lookup.names(&token) => Err(led_astray("token", token.id)),
             found => Ok(found),
         }
     }
+
+    /// Lists tokens, and believes no store that lists another one: it would be shown to whom it does
+    /// not belong, or be swept.
+    async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
+        let page = self.store.list(query).await?;
+        match page.tokens.iter().find(|token| !query.matches(token)) {
+            Some(another) => Err(led_astray("token", another.id)),
+            None => Ok(page),
+        }
+    }
+
+    /// Reads events, and believes no store that reads those of another token.
+    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        let events = self.store.events(query).await?;
+        match events.iter().find(|event| !query.matches(event)) {
+            Some(another) => Err(led_astray("event", another.id)),
+            None => Ok(events),
+        }
+    }
+}
+
+/// The store has led to a row that was not asked for.
+fn led_astray(table: &'static str, id: impl Display) -> StoreError {
+    let (column, id) = ("index", id.to_string());
+    StoreError::new("service", StoreErrorKind::Corrupt { table, column, id })
 }
 
 /// How often an operation is tried before it fails as contended. Of those who race for a token one

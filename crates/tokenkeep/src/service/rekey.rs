@@ -69,7 +69,7 @@ impl TokenService {
         let order = vec![SortKey { field: SortField::Id, descending: false }];
         let mut query = TokenQuery { order, ..TokenQuery::default() };
         loop {
-            let page = self.parts.store.list(&query).await?;
+            let page = self.parts.list(&query).await?;
             for token in &page.tokens {
                 self.rekey_token(&session, token, &mut report).await?;
             }

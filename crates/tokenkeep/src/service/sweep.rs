@@ -97,7 +97,7 @@ impl TokenService {
             window: Window::After { cursor, limit: BATCH },
             ..TokenQuery::default()
         };
-        let page = self.parts.store.list(&query).await?;
+        let page = self.parts.list(&query).await?;
         Ok((page.tokens, page.next))
     }
 

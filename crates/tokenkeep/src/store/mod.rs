@@ -264,8 +264,10 @@ pub enum Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// Whether it is this token that is looked up. Digests compare in constant time.
-    pub(crate) fn names(self, token: &Token) -> bool {
+    /// Whether it is this token that is looked up, for whoever does not trust what led to it. Digests
+    /// compare in constant time.
+    #[must_use]
+    pub fn names(self, token: &Token) -> bool {
         match self {
             Self::Id(id) => token.id == id,
             Self::Identifier(identifier) => token.identifier == *identifier,
