@@ -175,8 +175,12 @@ fn open_postgres(database: &Database) -> PostgresStore {
     connect_postgres(&database.url_with("options", "-c synchronous_commit=off"))
 }
 
+/// Waits for a machine that has stopped answering for some seconds, as those with a slow disk do: these
+/// tests test no limits of time.
 fn connect_postgres(url: &str) -> PostgresStore {
-    RUNTIME.block_on(PostgresOptions::new().max_connections(8).connect(url)).unwrap()
+    let minutes = Duration::from_mins(2);
+    let options = PostgresOptions::new().connect_timeout(minutes).statement_timeout(minutes);
+    RUNTIME.block_on(options.max_connections(8).connect(url)).unwrap()
 }
 
 /// Makes any number of stores that hold the fixture.

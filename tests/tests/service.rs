@@ -11,7 +11,7 @@ use tokenkeep::{
     FieldErrors, Group, GroupId, Intent, KeyDigest, Lookup, ManualClock, Permission, Permissions,
     Policy, Profile, RandomError, Revision, SeededRandom, StoreError, StoreErrorKind, SystemClock,
     Timestamp, Token, TokenChange, TokenError, TokenField, TokenFields, TokenId, TokenKey,
-    TokenService, TokenStore, User, UserDirectory, UserId, UserStore, VerifyCache,
+    TokenList, TokenService, TokenStore, User, UserDirectory, UserId, UserStore, VerifyCache,
 };
 use tokenkeep_memory::{FailingDirectory, MemoryStore};
 use tokenkeep_tests::broken::{BrokenStore, Bug};
@@ -610,7 +610,49 @@ async fn nobody_gets_a_token_that_was_not_looked_up() {
     let by_key = service.authenticate(Some(b"Bearer wanted")).await.unwrap_err();
     let by_marker = service.create(&Caller::System, other.identifier("wanted")).await;
     for error in [by_name, by_key, by_marker.unwrap_err()] {
-        let TokenError::Store(error) = &error else { panic!("{error:?}") };
-        assert!(matches!(error.kind(), StoreErrorKind::Corrupt { .. }), "{error:?}");
+        assert_corrupt(&error);
     }
+}
+
+#[track_caller]
+fn assert_corrupt(error: &TokenError) {
+    let TokenError::Store(error) = error else { panic!("{error:?}") };
+    assert!(matches!(error.kind(), StoreErrorKind::Corrupt { .. }), "{error:?}");
+}
+
+/// The same of lists: nobody sees a token that is not for them, and none is swept before its time.
+#[pollster::test]
+async fn nobody_gets_a_token_that_was_not_to_be_listed() {
+    for bug in [Bug::IgnoresVisibility, Bug::IgnoresFilters] {
+        let directory = Arc::new(MemoryStore::new());
+        for (id, name) in [(ALICE, "alice"), (BOB, "bob")] {
+            directory.put_user(user(id, name)).await.unwrap();
+        }
+        let store = Arc::new(BrokenStore::new(bug));
+        let service = TokenService::builder(store, directory).open().await.unwrap();
+        let of_bob = TokenChange::new().identifier("other").owner(BOB);
+        service.create(&Caller::System, of_bob).await.unwrap();
+        let refused = if bug == Bug::IgnoresVisibility {
+            service.list(&Caller::User(ALICE), &TokenList::new()).await.map(drop)
+        } else {
+            let of_alice = TokenList::new().owner(ALICE);
+            assert_corrupt(&service.list(&Caller::System, &of_alice).await.unwrap_err());
+            service.sweep().await.map(drop)
+        };
+        assert_corrupt(&refused.unwrap_err());
+        service.retrieve(&Caller::System, "other").await.unwrap();
+    }
+}
+
+/// The same of the audit trail.
+#[pollster::test]
+async fn nobody_gets_events_that_were_not_asked_for() {
+    let directory = Arc::new(MemoryStore::new());
+    directory.put_user(user(ALICE, "alice")).await.unwrap();
+    let store = Arc::new(BrokenStore::new(Bug::IncludesTheEnd));
+    let service = TokenService::builder(store, directory).open().await.unwrap();
+    let created = service.create(&Caller::System, TokenChange::new().identifier("ci").owner(ALICE));
+    let until = Some(created.await.unwrap().view.token.created);
+    let query = EventQuery { until, ..EventQuery::default() };
+    assert_corrupt(&service.events(&query).await.unwrap_err().into());
 }

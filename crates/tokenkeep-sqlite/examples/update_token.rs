@@ -1,7 +1,7 @@
 //! Updates a token with every rule, in one SQLite file:
 //!
 //! ```text
-//! cargo run --release --example update_token [FILE]
+//! cargo run --example update_token [FILE]
 //! ```
 //!
 //! Without a name the file is `update_token.db`. It is made when it is not there, and can be used

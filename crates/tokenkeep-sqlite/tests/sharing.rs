@@ -26,7 +26,7 @@ fn write_for_a_second(path: &Path, process: i64) {
         pollster::block_on(store.put_user(user)).unwrap();
         written += 1;
     }
-    println!("written {written}");
+    println!("\nwritten {written}");
 }
 
 /// What the child processes run; nothing by itself.

@@ -1,7 +1,7 @@
 //! Serves the token API, in one command:
 //!
 //! ```text
-//! cargo run --release --example serve
+//! cargo run --example serve
 //! ```
 //!
 //! `--help` tells the rest. A new store gets a superuser, and the line that updates its first token
