@@ -10,55 +10,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use tokenkeep::{KeyDigest, Random, SeededRandom, TokenKey};
+use tokenkeep_benches::dudect::{LIMIT, largest_t};
 
 const SAMPLES: usize = 1_000_000;
 
 /// How often each sample does the same: the clock alone takes as long as a comparison.
 const TIMES: usize = 16;
-
-/// From here on a difference is one.
-const LIMIT: f64 = 4.5;
-
-/// Mean, variance and number of one kind's samples.
-#[derive(Default)]
-struct Moments {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Moments {
-    /// Welford's way, which loses no digits.
-    fn add(&mut self, sample: f64) {
-        self.count += 1.0;
-        let from_mean = sample - self.mean;
-        self.mean += from_mean / self.count;
-        self.squares += from_mean * (sample - self.mean);
-    }
-
-    fn variance_of_mean(&self) -> f64 {
-        self.squares / (self.count - 1.0) / self.count
-    }
-}
-
-/// Welch's t for two kinds of samples.
-fn t_of(samples: impl Iterator<Item = (bool, f64)>) -> f64 {
-    let mut kinds = [Moments::default(), Moments::default()];
-    for (kind, sample) in samples {
-        kinds[usize::from(kind)].add(sample);
-    }
-    let [one, other] = kinds;
-    (one.mean - other.mean) / (one.variance_of_mean() + other.variance_of_mean()).sqrt()
-}
-
-/// The largest t, of all samples and of those below some percentiles.
-fn largest_t(samples: &[(bool, f64)]) -> f64 {
-    let mut sorted: Vec<f64> = samples.iter().map(|(_, sample)| *sample).collect();
-    sorted.sort_by(f64::total_cmp);
-    let limits = [50, 75, 90, 99].map(|percent| sorted[sorted.len() / 100 * percent]);
-    let of = |limit| t_of(samples.iter().copied().filter(|(_, sample)| *sample <= limit)).abs();
-    limits.into_iter().chain([f64::INFINITY]).map(of).fold(0.0, f64::max)
-}
 
 /// Times `act` on two inputs in random order, each copied to the same place before.
 fn compare<I: Copy, O>(inputs: [I; 2], act: impl Fn(&I) -> O) -> f64 {

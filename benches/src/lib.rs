@@ -7,6 +7,7 @@
 pub mod child;
 pub mod compare;
 pub mod document;
+pub mod dudect;
 pub mod figures;
 pub mod files;
 pub mod finding;

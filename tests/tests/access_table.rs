@@ -5,22 +5,26 @@ use std::io::Write;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokenkeep::{Caller, Expected, KeyChange, TokenChange, TokenError, TokenList, TokenService};
-use tokenkeep_tests::access::{Asked, Door, Findings, Operation, Stage, acts};
+use tokenkeep_tests::access::{Asked, Door, Findings, Operation, Row, Stage, acts};
 use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded};
 
 /// The service itself.
-struct ServiceDoor<'a>(&'a TokenService);
+struct ServiceDoor<'a> {
+    service: &'a TokenService,
+    /// Whom it takes a caller for.
+    taken_for: fn(Caller) -> Caller,
+}
 
 #[async_trait]
 impl Door for ServiceDoor<'_> {
     async fn ask(&self, caller: Caller, asked: &Asked) -> Option<Result<Value, Value>> {
-        Some(self.answer(caller, asked).await.map_err(|error| error.to_json()))
+        Some(self.answer((self.taken_for)(caller), asked).await.map_err(|error| error.to_json()))
     }
 }
 
 impl ServiceDoor<'_> {
     async fn answer(&self, caller: Caller, asked: &Asked) -> Result<Value, TokenError> {
-        let (tokens, caller, name) = (self.0, &caller, asked.identifier.as_str());
+        let (tokens, caller, name) = (self.service, &caller, asked.identifier.as_str());
         let body = asked.body.to_string();
         let change = || TokenChange::from_json(body.as_bytes());
         Ok(match asked.operation {
@@ -50,16 +54,21 @@ impl ServiceDoor<'_> {
     }
 }
 
+fn play(act: &[Row], backend: Backend, taken_for: fn(Caller) -> Caller, findings: &mut Findings) {
+    pollster::block_on(async {
+        let stage = Stage::set(act, backend).await;
+        let door = ServiceDoor { service: &stage.service, taken_for };
+        stage.play(act, &door, findings).await;
+    });
+}
+
 /// Drives the whole table, each act on a store of its own.
 fn drive(backend: impl Fn() -> Backend) {
     let (mut findings, mut name) = (Findings::default(), "");
     for act in acts() {
         let backend = backend();
         name = backend.name;
-        pollster::block_on(async {
-            let stage = Stage::set(&act, backend).await;
-            stage.play(&act, &ServiceDoor(&stage.service), &mut findings).await;
-        });
+        play(&act, backend, |caller| caller, &mut findings);
     }
     let Findings { asked, wrong } = findings;
     // What is written to the handle itself is not captured.
@@ -87,5 +96,29 @@ fn every_cell_of_the_access_table_holds_on_sqlite_alone() {
 fn every_cell_of_the_access_table_holds_on_postgres() {
     if let Some(kept) = KeptPostgres::empty() {
         drive(|| kept.fresh());
+    }
+}
+
+/// The control: a service that takes everybody for the system. Each operation on a token shows it.
+#[test]
+fn a_service_that_lets_everybody_in_is_found_out() {
+    let mut findings = Findings::default();
+    for act in acts().iter().step_by(5) {
+        play(act, Backend::memory(), |_| Caller::System, &mut findings);
+    }
+    for operation in [
+        "retrieve",
+        "used_by",
+        "list",
+        "update",
+        "partial_update",
+        "delete",
+        "view_key",
+        "set_key",
+        "rotate",
+        "create_for_other",
+    ] {
+        let shown = format!(" {operation}: ok instead of ");
+        assert!(findings.wrong.iter().any(|wrong| wrong.contains(&shown)), "{operation}");
     }
 }

@@ -286,9 +286,8 @@ impl Watch {
         self.service.prune_events(Timestamp::MIN).await.unwrap();
     }
 
-    /// Whether a secret is in the log, and which.
+    /// Looks through the log.
     fn check_log(&self) {
-        assert!(self.keys.len() >= 8, "{} keys", self.keys.len());
         for key in &self.keys {
             assert!(
                 !self.log.0.contains(key.as_str()),
@@ -335,6 +334,7 @@ async fn a_key_is_in_no_file_and_in_nothing_that_could_be_logged() {
     watch.look_around().await;
     watch.store.backup(watch.directory.path().join("backup-2.db")).unwrap();
 
+    assert!(watch.keys.len() >= 8, "{} keys", watch.keys.len());
     watch.check_log();
     let files = ["tokens.db", "tokens.db-wal", "tokens.db-shm", "backup-1.db", "backup-2.db"];
     let searched = watch.check_files(&files);
@@ -363,4 +363,23 @@ async fn a_key_of_which_only_a_digest_is_kept_is_in_no_file_either() {
         assert!(!watch.log.0.contains(key.as_str()), "{key}");
     }
     watch.check_files(&["tokens.db", "tokens.db-wal", "tokens.db-shm", "backup.db"]);
+}
+
+/// The controls: a host that logs a key as text, and one that writes it into a description.
+#[pollster::test]
+async fn a_key_that_is_logged_or_stored_is_found_out() {
+    let mut watch = Watch::new().await;
+    let key = watch.create("ci", Intent::Api).await;
+    watch.check_log();
+    watch.log.debug(&key.expose());
+    assert!(catch_unwind(AssertUnwindSafe(|| watch.check_log())).is_err());
+
+    watch.check_files(&["tokens.db-wal"]);
+    let leak = TokenChange::new().description(key.expose());
+    watch.service.partial_update(&ADMIN, "ci", leak).await.unwrap();
+    for file in ["tokens.db-wal", "backup.db"] {
+        watch.store.backup(watch.directory.path().join("backup.db")).unwrap();
+        let looked = catch_unwind(AssertUnwindSafe(|| watch.check_files(&[file])));
+        assert!(looked.is_err(), "{file}");
+    }
 }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokenkeep::{
     Caller, Change, Commit, EventQuery, Expected, Intent, KeyChange, ManagedToken, Reconcile,
@@ -99,7 +99,8 @@ async fn put(service: &TokenService, tokens: &dyn TokenStore, number: u64) -> To
     own.key
 }
 
-async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> i64 {
+/// Tells how many futures were dropped, and how long the call behind one took at most.
+async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> (i64, Duration) {
     let builder = TokenService::builder(store, backend.users.clone()).cache(backend.cache);
     let service = builder.open().await.unwrap();
     for (id, name) in [(OWNER, "the owner"), (OTHER, "the other")] {
@@ -108,6 +109,7 @@ async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> i64 
     let canary = TokenChange::new().identifier("canary").owner(OWNER);
     service.create(&Caller::System, canary).await.unwrap();
     let (mut drops, mut number, mut polls) = (0, 0, 0);
+    let mut longest = Duration::ZERO;
     while drops < cancellations() {
         number += 1;
         let key = put(&service, &*backend.tokens, number).await;
@@ -120,26 +122,31 @@ async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> i64 
             (drops, all_done) = (drops + 1, false);
             let next = TokenChange::new().description(drops.to_string());
             let next = service.partial_update(&Caller::System, "canary", next);
-            let next = timeout(Duration::from_secs(1), next).await.expect("the store is wedged");
+            let start = Instant::now();
+            let next = timeout(Duration::from_secs(10), next).await.expect("the store is wedged");
+            longest = longest.max(start.elapsed());
             let next = next.unwrap();
             assert_eq!(next.view.token.revision.get(), drops + 1, "somebody else has written");
             assert!(!backend.has_left_a_transaction());
         }
         polls = if all_done { 0 } else { polls + 1 };
     }
-    drops
+    (drops, longest)
 }
 
 #[test]
 fn a_dropped_future_wedges_nobody_and_leaves_nothing_by_half() {
     for backend in Backend::all() {
-        let drops = Runtime::new().unwrap().block_on(async {
+        let (drops, longest) = Runtime::new().unwrap().block_on(async {
             let store = Arc::new(YieldingStore(backend.tokens.clone()));
-            let drops = nobody_is_wedged(&backend, store).await;
+            let dropped = nobody_is_wedged(&backend, store).await;
             trail_is_whole(&*backend.tokens).await;
-            drops
+            dropped
         });
-        println!("{}: {drops} dropped futures", backend.name);
+        println!(
+            "{}: {drops} dropped futures, the next waited for {longest:.0?} at most",
+            backend.name
+        );
     }
 }
 

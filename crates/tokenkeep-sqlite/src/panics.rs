@@ -188,7 +188,7 @@ fn a_job_that_panics_leaves_no_trace_and_ends_nobody_elses() {
         });
         let start = Instant::now();
         assert!(block_on(store.remove_user(NEIGHBOUR)).unwrap(), "{name}: its neighbour is there");
-        assert!(start.elapsed() < Duration::from_secs(1), "{name}: the next waits");
+        assert!(start.elapsed() < Duration::from_secs(10), "{name}: the next waits");
         assert_nobody_writes(&path);
         assert_eq!(content(&path), before, "{name}");
     }

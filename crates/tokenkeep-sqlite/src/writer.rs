@@ -760,7 +760,7 @@ mod tests {
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let start = Instant::now();
         assert_eq!(*rig.write(1).unwrap_err().kind(), StoreErrorKind::Busy);
-        assert!(start.elapsed() < Duration::from_millis(200));
+        assert!(start.elapsed() < Duration::from_secs(3));
     }
 
     #[test]

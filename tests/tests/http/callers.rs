@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, Request, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn};
 use axum::routing::get;
 use tokenkeep::{Caller, TokenService, UserId};
@@ -111,6 +112,37 @@ async fn a_hosts_own_routes_know_the_bearer() {
     }
     let reply = send(&router, Request::get("/hello").body(Body::empty()).unwrap()).await;
     assert_refused(&reply, 403, "not_authenticated");
+}
+
+/// What a refusal tells: all of it.
+async fn told(app: &App, authorization: &[u8]) -> (u16, Vec<(String, Vec<u8>)>, Vec<u8>) {
+    let request = Request::get(TOKENS).header("authorization", authorization);
+    let reply = send(&app.router, request.body(Body::empty()).unwrap()).await;
+    let header =
+        |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
+    (reply.status.as_u16(), reply.headers.iter().map(header).collect(), reply.body)
+}
+
+#[pollster::test]
+async fn a_bearer_who_is_refused_is_not_told_why() {
+    let app = App::new();
+    let unknown = told(&app, b"Bearer nobody's key").await;
+    let long = format!("Bearer {}", "x".repeat(7_000));
+    let refused: [&[u8]; 7] = [
+        b"Bearer key-alice-app",
+        b"Bearer key-expired",
+        b"Bearer key-carol",
+        b"Bearer key-alice-apx",
+        b"Bearer x",
+        b"Bearer \xff\xfe",
+        long.as_bytes(),
+    ];
+    for authorization in refused {
+        let told = told(&app, authorization).await;
+        assert_eq!(told, unknown, "{}", String::from_utf8_lossy(authorization));
+    }
+    // The control: whoever is refused for another reason is told so.
+    assert_ne!(told(&app, b"Basic x").await, unknown);
 }
 
 #[pollster::test]
