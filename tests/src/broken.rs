@@ -47,6 +47,8 @@ pub enum Bug {
     SortsNullsFirst,
     /// Sorts by the first key only.
     SortsByOneKey,
+    /// Starts every page at the first token.
+    IgnoresCursors,
     /// Starts a page that follows one token too late.
     SkipsAtCursors,
     /// Finds no way on when the token at the cursor is gone.
@@ -266,6 +268,11 @@ impl BrokenStore {
             Bug::IgnoresVisibility => query.visibility = Visibility::All,
             Bug::SearchesAnyWord => query.search.truncate(1),
             Bug::SortsByOneKey => query.order.truncate(1),
+            Bug::IgnoresCursors => {
+                if let Window::After { cursor, .. } = &mut query.window {
+                    *cursor = None;
+                }
+            }
             _ => {}
         }
         query

@@ -35,7 +35,7 @@ impl Harness for Broken {
 }
 
 /// Every bug with the case that is meant for it.
-const BUGS: [(Bug, &str); 53] = [
+const BUGS: [(Bug, &str); 54] = [
     (Bug::IgnoresMarkers, "finds_a_token_by_each_of_its_names"),
     (Bug::TellsOnePepper, "tells_the_peppers_of_its_digests"),
     (Bug::FindsAnyToken, "answers_none_for_a_token_that_is_not_there"),
@@ -49,6 +49,7 @@ const BUGS: [(Bug, &str); 53] = [
     (Bug::SearchesAnyWord, "searches_for_every_word"),
     (Bug::SortsNullsFirst, "orders_by_each_field"),
     (Bug::SortsByOneKey, "orders_by_several_fields"),
+    (Bug::IgnoresCursors, "walks_by_cursor_in_every_order"),
     (Bug::SkipsAtCursors, "walks_by_cursor_in_every_order"),
     (Bug::NeedsTheTokenAtTheCursor, "walks_on_when_the_token_at_the_cursor_is_gone"),
     (Bug::CountsThePage, "cuts_windows_by_offset_and_counts_the_rest"),

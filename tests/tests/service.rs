@@ -9,9 +9,10 @@ use serde_json::json;
 use tokenkeep::{
     BodyError, Caching, Caller, Changes, Clock, Event, EventKind, EventQuery, FieldError,
     FieldErrors, Group, GroupId, Intent, KeyDigest, Lookup, ManualClock, Permission, Permissions,
-    Policy, Profile, RandomError, Revision, SeededRandom, StoreError, StoreErrorKind, SystemClock,
-    Timestamp, Token, TokenChange, TokenError, TokenField, TokenFields, TokenId, TokenKey,
-    TokenList, TokenService, TokenStore, User, UserDirectory, UserId, UserStore, VerifyCache,
+    Policy, Profile, RandomError, Revision, SeededRandom, SortField, SortKey, StoreError,
+    StoreErrorKind, SystemClock, Timestamp, Token, TokenChange, TokenError, TokenField,
+    TokenFields, TokenId, TokenKey, TokenList, TokenService, TokenStore, User, UserDirectory,
+    UserId, UserStore, VerifyCache,
 };
 use tokenkeep_memory::{FailingDirectory, MemoryStore};
 use tokenkeep_tests::broken::{BrokenStore, Bug};
@@ -644,6 +645,33 @@ async fn nobody_gets_a_token_that_was_not_to_be_listed() {
     }
 }
 
+/// Nor is a list believed that goes back: it hides others, and may come to no end.
+#[pollster::test]
+async fn a_list_that_goes_back_is_refused() {
+    let directory = Arc::new(MemoryStore::new());
+    directory.put_user(user(ALICE, "alice")).await.unwrap();
+    for bug in [Bug::SortsNullsFirst, Bug::IgnoresCursors] {
+        let store = Arc::new(BrokenStore::new(bug));
+        let builder = TokenService::builder(store.clone(), directory.clone());
+        let service = builder.open().await.unwrap();
+        for name in ["a", "b"] {
+            let token = TokenChange::new().identifier(name).owner(ALICE);
+            service.create(&Caller::System, token).await.unwrap();
+        }
+        change(&*store, "b", |token| token.expires = None).await;
+        let by_expiry = SortKey { field: SortField::Expires, descending: false };
+        let list = TokenList::new().order([by_expiry]).page_size(2);
+        if bug == Bug::SortsNullsFirst {
+            assert_corrupt(&service.list(&Caller::System, &list).await.unwrap_err());
+        } else {
+            let list = list.page_size(1);
+            let first = service.list_from(&Caller::System, &list, None).await.unwrap();
+            let second = service.list_from(&Caller::System, &list, first.next).await;
+            assert_corrupt(&second.unwrap_err());
+        }
+    }
+}
+
 /// The same of the audit trail.
 #[pollster::test]
 async fn nobody_gets_events_that_were_not_asked_for() {
@@ -655,4 +683,18 @@ async fn nobody_gets_events_that_were_not_asked_for() {
     let until = Some(created.await.unwrap().view.token.created);
     let query = EventQuery { until, ..EventQuery::default() };
     assert_corrupt(&service.events(&query).await.unwrap_err().into());
+
+    // Nor in another order.
+    let directory = Arc::new(MemoryStore::new());
+    directory.put_user(user(ALICE, "alice")).await.unwrap();
+    let store = Arc::new(BrokenStore::new(Bug::SortsEventsById));
+    let clock = Arc::new(ManualClock::at(at("2024-09-27T14:26Z")));
+    let builder = TokenService::builder(store, directory).clock(clock.clone());
+    let service = builder.open().await.unwrap();
+    for name in ["a", "b"] {
+        let change = TokenChange::new().identifier(name).owner(ALICE);
+        service.create(&Caller::System, change).await.unwrap();
+        clock.set(at("2024-09-27T14:25Z"));
+    }
+    assert_corrupt(&service.events(&EventQuery::default()).await.unwrap_err().into());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_ERROR;
 use thiserror::Error;
-use tokenkeep::{StoreError, StoreErrorKind, Token};
+use tokenkeep::{StoreError, StoreErrorKind};
 
 /// The backend's name in errors.
 const BACKEND: &str = "sqlite";
@@ -109,9 +109,9 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// An index has led to this token instead of another.
-    pub(crate) fn of_index(token: &Token) -> Self {
-        Self::Corrupt { table: "token", column: "index", id: token.id.to_string() }
+    /// An index has led to another token than was asked for, which is not to blame.
+    pub(crate) fn of_index() -> Self {
+        Self::Corrupt { table: "token", column: "index", id: "the store".into() }
     }
 }
 
@@ -190,11 +190,13 @@ fn is_foreign(error: &rusqlite::Error) -> bool {
         SqliteFailure, Utf8Error,
     };
     match error {
-        // A column or a table is missing; the driver tells some of these as the first.
-        SqlInputError { error, .. } | SqliteFailure(error, _) => {
-            error.extended_code == SQLITE_ERROR
+        // The driver tells what is missing as the next, unless SQLite does not say where in the statement.
+        SqliteFailure(error, Some(told)) => {
+            let is_missing = told.starts_with("no such ") || told.contains(" has no column named ");
+            error.extended_code == SQLITE_ERROR && is_missing
         }
-        InvalidColumnType(..)
+        SqlInputError { .. }
+        | InvalidColumnType(..)
         | FromSqlConversionFailure(..)
         | IntegralValueOutOfRange(..)
         | Utf8Error(..) => true,

@@ -71,7 +71,7 @@ pub(crate) fn select(connection: &Connection, query: &EventQuery) -> Result<Vec<
     values.push(Value::Integer(query.limit.into()));
     let conditions = conditions.join(" AND ");
     let sql = if query.token.is_some() {
-        // As `tokens::select_by` does, for the same reason: without a token the rows are read in their
+        // As `tokens::rows_at` does, for the same reason: without a token the rows are read in their
         // own order, and no index leads to them.
         format!(
             concat!(
@@ -79,7 +79,7 @@ pub(crate) fn select(connection: &Connection, query: &EventQuery) -> Result<Vec<
                 columns!(),
                 " FROM (SELECT at AS its_time, id AS its_id FROM event WHERE {} \
                   ORDER BY revision, at, id LIMIT ?) \
-                 CROSS JOIN event ON at = its_time AND id = its_id ORDER BY revision, at, id"
+                 LEFT JOIN event ON at = its_time AND id = its_id ORDER BY revision, at, id"
             ),
             conditions
         )

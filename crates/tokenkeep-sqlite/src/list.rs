@@ -185,18 +185,13 @@ impl Condition {
         )
     }
 
-    /// Selects a page: first the places, then the rows, for the reason that `tokens::select_by`
-    /// gives. A join does not promise to keep an order.
+    /// Selects a page. A join does not promise to keep an order.
     fn page(&self, order: &TokenOrder) -> String {
         let order_by = self.order_by(order);
         let places = self.places(&order_by);
         format!(
-            concat!(
-                "SELECT ",
-                tokens::columns!(),
-                " FROM ({}) CROSS JOIN token ON token.rowid = place ORDER BY {}"
-            ),
-            places, order_by,
+            concat!(tokens::rows_at!(tokens::columns!(), "{}"), " ORDER BY {}"),
+            places, order_by
         )
     }
 

@@ -18,18 +18,20 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// Selects a token by a unique column. All that is read comes from the row: in one plain statement SQLite
-/// would take the column from the index, so that a damaged index could lead to another token that looks
-/// like the one that was asked for.
+/// The rows at `place`s, which an index has told. All that is read comes from the row: in one plain
+/// statement SQLite would take columns from the index, so that a damaged one could lead to another row that
+/// looks like the one that was asked for. Where there is no row, the columns are null, which is damage, too.
+macro_rules! rows_at {
+    ($columns:expr, $places:expr) => {
+        concat!("SELECT ", $columns, " FROM (", $places, ") LEFT JOIN token ON token.rowid = place")
+    };
+}
+pub(crate) use rows_at;
+
+/// Selects a token by a unique column.
 macro_rules! select_by {
     ($column:literal) => {
-        concat!(
-            "SELECT ",
-            columns!(),
-            " FROM token WHERE rowid = (SELECT rowid FROM token WHERE ",
-            $column,
-            " = ?1)"
-        )
+        rows_at!(columns!(), concat!("SELECT rowid AS place FROM token WHERE ", $column, " = ?1"))
     };
 }
 
@@ -57,23 +59,25 @@ pub(crate) fn find(
         }
     }?;
     match found {
-        Some(another) if !lookup.names(&another) => Err(Fault::of_index(&another)),
+        Some(another) if !lookup.names(&another) => Err(Fault::of_index()),
         found => Ok(found.map(Arc::new)),
     }
 }
 
 /// The peppers that digests name: one look-up in the index for each.
 pub(crate) fn pepper_ids(connection: &Connection) -> Result<Vec<NonZeroU8>, Fault> {
-    let sql = "SELECT key_digest FROM token WHERE key_digest >= ?1 ORDER BY key_digest LIMIT 1";
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(rows_at!(
+        "key_digest",
+        "SELECT rowid AS place FROM token WHERE key_digest >= ?1 ORDER BY key_digest LIMIT 1"
+    ))?;
     let mut ids = Vec::new();
     let mut from = Some(NonZeroU8::MIN);
-    while let Some(id) = from {
+    while let Some(first) = from {
         let read = |row: &Row<'_>| Ok(read_digest(&mut Columns::of(row, "token")));
-        let digest = statement.query_row([[id.get()]], read).optional()?.transpose()?;
-        let found = digest.and_then(|digest| digest.pepper_id());
-        ids.extend(found);
-        from = found.and_then(|id| id.checked_add(1));
+        let Some(digest) = statement.query_row([[first.get()]], read).optional()? else { break };
+        let id = digest?.pepper_id().filter(|id| *id >= first).ok_or_else(Fault::of_index)?;
+        ids.push(id);
+        from = id.checked_add(1);
     }
     Ok(ids)
 }

@@ -183,8 +183,9 @@ pub(crate) fn named(connection: &Connection, username: &str) -> Result<Option<Us
 }
 
 pub(crate) fn matching(connection: &Connection, word: &str) -> Result<Vec<UserId>, Fault> {
-    let mut select = connection
-        .prepare_cached("SELECT id FROM user_account WHERE instr(lower(username), ?1)")?;
+    let mut select = connection.prepare_cached(
+        "SELECT id FROM user_account NOT INDEXED WHERE instr(lower(username), ?1)",
+    )?;
     let mut rows = select.query([word.to_ascii_lowercase()])?;
     let mut users = Vec::new();
     while let Some(row) = rows.next()? {

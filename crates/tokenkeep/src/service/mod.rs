@@ -47,7 +47,7 @@ use crate::random::{Random, SystemRandom};
 use crate::service::cache::Cache;
 use crate::service::last_used::PendingTouches;
 use crate::store::{
-    EventQuery, Lookup, StoreError, StoreErrorKind, TokenPage, TokenQuery, TokenStore,
+    EventQuery, Lookup, StoreError, StoreErrorKind, TokenPage, TokenQuery, TokenStore, Window,
 };
 use crate::token::{Token, TokenId};
 
@@ -108,23 +108,40 @@ impl Parts {
         }
     }
 
-    /// Lists tokens, and believes no store that lists another one: it would be shown to whom it does
-    /// not belong, or be swept.
+    /// Lists tokens, and believes no store that lists another one, which would be shown to whom it does
+    /// not belong, or be swept; nor one that lists a token twice or goes back, which hides others.
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
         let page = self.store.list(query).await?;
-        match page.tokens.iter().find(|token| !query.matches(token)) {
-            Some(another) => Err(led_astray("token", another.id)),
-            None => Ok(page),
+        let order = query.token_order();
+        let mut before: Option<&Token> = None;
+        for token in &page.tokens {
+            let follows = match (before, &query.window) {
+                (Some(before), _) => order.compare(before, token).is_lt(),
+                (None, Window::After { cursor: Some(cursor), .. }) => {
+                    order.is_behind(token, cursor)
+                }
+                (None, _) => true,
+            };
+            if !follows || !query.matches(token) {
+                return Err(led_astray("token", token.id));
+            }
+            before = Some(token);
         }
+        Ok(page)
     }
 
-    /// Reads events, and believes no store that reads those of another token.
+    /// Reads events, and believes no store that reads others, or one of them twice.
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
         let events = self.store.events(query).await?;
-        match events.iter().find(|event| !query.matches(event)) {
-            Some(another) => Err(led_astray("event", another.id)),
-            None => Ok(events),
+        let mut before: Option<&Event> = None;
+        for event in &events {
+            let follows = before.is_none_or(|before| query.compare(before, event).is_lt());
+            if !follows || !query.matches(event) {
+                return Err(led_astray("event", event.id));
+            }
+            before = Some(event);
         }
+        Ok(events)
     }
 }
 
