@@ -70,6 +70,18 @@ impl Backend {
         }
     }
 
+    /// All rows of a database as text, as a dump of it shows them.
+    pub fn dump(&self) -> Option<String> {
+        let Place::Database(database) = &self.place else { return None };
+        let names =
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'";
+        let rows = database.query(names).unwrap().concat().into_iter().map(|table| {
+            let all = database.query(&format!("SELECT row_to_json(t) FROM \"{table}\" t")).unwrap();
+            format!("{table}\n{}\n", all.concat().join("\n"))
+        });
+        Some(rows.collect())
+    }
+
     /// Whether one of its sessions is in a transaction and does nothing for a second, where it has
     /// sessions.
     pub fn has_left_a_transaction(&self) -> bool {

@@ -18,6 +18,7 @@ use tokenkeep::{
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_sqlite::SqliteStore;
+use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::overhearing::OverhearingStore;
 use tokenkeep_tests::scene::{ADMIN, ALICE, bearer, start, user};
 
@@ -363,6 +364,45 @@ async fn a_key_of_which_only_a_digest_is_kept_is_in_no_file_either() {
         assert!(!watch.log.0.contains(key.as_str()), "{key}");
     }
     watch.check_files(&["tokens.db", "tokens.db-wal", "tokens.db-shm", "backup.db"]);
+}
+
+/// Whether a dump of a database holds one of these secrets, as text or in hexadecimal digits.
+fn is_in_dump(dump: &str, secrets: &[&[u8]]) -> bool {
+    let is_there = |secret: &&[u8]| {
+        let digits: Vec<_> = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        contains(dump.as_bytes(), secret) || dump.contains(&digits.concat())
+    };
+    secrets.iter().any(is_there)
+}
+
+/// Nor in the rows of a database, nor in what is told of a key that is taken.
+#[pollster::test]
+async fn a_key_is_in_no_row_of_a_database() {
+    let Some(backend) = Backend::postgres() else { return };
+    backend.users.put_user(user(ALICE, "alice")).await.unwrap();
+    let pepper = Pepper::new(NonZeroU8::MIN, PEPPER);
+    let keys = KeyScheme::sealing(SealingKey::new(1, SEALING)).peppered(pepper);
+    let service = backend.builder().keys(keys).open().await.unwrap();
+    let mut created = Vec::new();
+    for name in ["ci", "other"] {
+        let change = TokenChange::new().identifier(name).owner(ALICE);
+        created.push(service.create(&Caller::System, change).await.unwrap().key);
+    }
+    let rotated = service.rotate(&Caller::System, "other", Expected::Anything).await.unwrap().key;
+    service.set_key(&Caller::System, "ci", KeyChange::new(CANARY)).await.unwrap();
+    let mut log = Log::default();
+    log.refusal(service.set_key(&Caller::System, "other", KeyChange::new(CANARY)).await);
+    assert!(!log.0.contains(CANARY), "{}", log.0);
+
+    let keys = created.iter().chain([&rotated]).map(|key| key.expose().as_bytes());
+    let secrets: Vec<_> = keys.chain([CANARY.as_bytes(), &SEALING, &PEPPER]).collect();
+    let dump = backend.dump().unwrap();
+    assert!(dump.contains("\"other\""), "{dump}");
+    assert!(!is_in_dump(&dump, &secrets), "{dump}");
+    // The control.
+    let leak = TokenChange::new().description(CANARY);
+    service.partial_update(&Caller::System, "ci", leak).await.unwrap();
+    assert!(is_in_dump(&backend.dump().unwrap(), &secrets));
 }
 
 /// The controls: a host that logs a key as text, and one that writes it into a description.

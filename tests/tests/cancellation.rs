@@ -14,7 +14,7 @@ use tokenkeep::{
     Timestamp, Token, TokenChange, TokenKey, TokenList, TokenService, TokenStore, UserId,
 };
 use tokenkeep_tests::backend::Backend;
-use tokenkeep_tests::scene::{bearer, row, user};
+use tokenkeep_tests::scene::{bearer, row, sealing, user};
 use tokenkeep_tests::trail::trail_is_whole;
 use tokenkeep_tests::yielding::{HalvingStore, YieldingStore};
 use tokio::runtime::Runtime;
@@ -93,7 +93,8 @@ async fn put(service: &TokenService, tokens: &dyn TokenStore, number: u64) -> To
     let own = service.create(&Caller::System, own.owner(OWNER)).await.unwrap();
     let (id, name) = (u128::from(number) << 64, format!("expired-{number}"));
     let old = row(id, &name, OWNER, &format!("the key of {name}"));
-    let old = Token { expiring: true, expires: Some(Timestamp::MIN), ..old };
+    let expires = Some(Timestamp::MIN);
+    let old = Token { intent: Intent::AppPassword, expiring: true, expires, ..old };
     let changes = vec![Change::Insert(old.into())];
     tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
     own.key
@@ -102,7 +103,7 @@ async fn put(service: &TokenService, tokens: &dyn TokenStore, number: u64) -> To
 /// Tells how many futures were dropped, and how long the call behind one took at most.
 async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> (i64, Duration) {
     let builder = TokenService::builder(store, backend.users.clone()).cache(backend.cache);
-    let service = builder.open().await.unwrap();
+    let service = builder.keys(sealing()).open().await.unwrap();
     for (id, name) in [(OWNER, "the owner"), (OTHER, "the other")] {
         backend.users.put_user(user(id, name)).await.unwrap();
     }

@@ -21,12 +21,16 @@ fn mode(path: &Path) -> u32 {
 
 /// Opening must fail, and leave the whole directory as it is.
 fn refused(path: &Path) -> OpenError {
+    refused_by(&SqliteOptions::new(), path)
+}
+
+fn refused_by(options: &SqliteOptions, path: &Path) -> OpenError {
     let files = || -> BTreeMap<_, _> {
         let files = fs::read_dir(path.parent().unwrap()).unwrap().map(|file| file.unwrap().path());
         files.map(|file| (file.clone(), fs::read(file).unwrap())).collect()
     };
     let before = files();
-    let error = SqliteStore::open(path).unwrap_err();
+    let error = options.open(path).unwrap_err();
     assert_eq!(files(), before, "something was touched");
     error
 }
@@ -250,7 +254,7 @@ fn a_damaged_file_is_refused_after_an_unclean_end_or_when_asked_for() {
     bytes[at..at + 8].fill(0xff);
     fs::write(&path, &bytes).unwrap();
 
-    let error = SqliteOptions::new().check(CheckOnOpen::Always).open(&path).unwrap_err();
+    let error = refused_by(&SqliteOptions::new().check(CheckOnOpen::Always), &path);
     assert!(matches!(error, OpenError::Store(_)), "{error:?}");
     let never = SqliteOptions::new().check(CheckOnOpen::Never).open(&path).unwrap();
     assert!(never.check().is_err());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -13,10 +14,15 @@ use tokenkeep_tests::trail::{tokens, trail_is_whole};
 use crate::aftermath::open;
 use crate::child::{PLACE, WORK, WORKS, fill};
 
+/// Says so where nobody captures it.
+pub(crate) fn not_run(what: &str) {
+    let _ = writeln!(io::stderr(), "NOT RUN: {what}");
+}
+
 pub(crate) fn has_strace() -> bool {
     let found = Command::new("strace").arg("-V").output().is_ok_and(|told| told.status.success());
     if !found {
-        eprintln!("NOT RUN: kills and faults at every write, which need strace");
+        not_run("kills and faults at every write, which need strace");
         assert!(std::env::var_os("CI").is_none(), "strace is missing");
     }
     found

@@ -102,6 +102,7 @@ async fn everything(service: &TokenService, tokens: &dyn TokenStore, rounds: u64
         let task = Task { service, keys, tell, history, draw, number, clock };
         tokio::spawn(task.run(1_000_000));
     }
+    tokio::spawn(rotate(service.clone()));
     for round in 1..=rounds {
         match reconcile(service, round).await {
             Ok(()) => println!("reconciled {round}"),
@@ -150,6 +151,18 @@ fn clock() -> u64 {
 
 fn seed() -> u64 {
     u64::from(std::process::id()) << 8
+}
+
+/// Gives one token new keys for ever.
+async fn rotate(service: TokenService) {
+    let change = TokenChange::new().identifier("rotated").intent(Intent::Api).owner(OWNER);
+    let _ = service.create(&Caller::System, change).await;
+    loop {
+        match service.rotate(&Caller::System, "rotated", Expected::Anything).await {
+            Ok(rotated) => println!("rotated {}", rotated.view.token.revision.get()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
 }
 
 /// Gives every managed token the same description.

@@ -8,7 +8,7 @@ use tokenkeep_tests::history::{Judged, Told, prepare};
 use tokenkeep_tests::trail::{tokens, trail_is_whole};
 
 use crate::aftermath::open;
-use crate::at_every_write::has_strace;
+use crate::at_every_write::{has_strace, not_run};
 use crate::child::{HASTY, PLACE, WORK};
 use crate::kills::{judge_lines, lines_of};
 use crate::power_cuts::is_root;
@@ -62,6 +62,21 @@ fn acknowledged_after(lines: &[String], line: &str) -> usize {
         }
     };
     told.iter().filter(is_write).count()
+}
+
+/// The control: what was begun and done after the line is counted, and nothing else.
+#[test]
+fn an_acknowledgement_after_a_fault_is_found_out() {
+    use tokenkeep_conformance::{Operation, Outcome};
+    let begun = |call| Told::Begun { call, token: 1, operation: Operation::SetKey(1), at: call };
+    let ended = |call| {
+        let outcome = Some(Outcome::Written(tokenkeep::Revision::FIRST));
+        Told::Ended { call, outcome, at: call }
+    };
+    let before = [begun(1), begun(2), ended(1)].map(|told| told.to_string());
+    let after = [ended(2), begun(3), ended(3), begun(4)].map(|told| told.to_string());
+    let lines = [&before[..], &["unavailable".into()], &after].concat();
+    assert_eq!(acknowledged_after(&lines, "unavailable"), 1);
 }
 
 /// Lets each of the first calls fail in turn, and judges what is left. Returns how often the store
@@ -158,7 +173,7 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
     command.env(PLACE, mounted.join("tokens.db")).env(WORK, "fill the disk");
     let output = command.stderr(Stdio::null()).output();
     let Some(output) = output.ok().filter(|output| is_root() && output.status.success()) else {
-        println!("NOT RUN: a disk that is really full, which needs root and unshare");
+        not_run("a disk that is really full, which needs root and unshare");
         return;
     };
     let told = String::from_utf8(output.stdout).unwrap();

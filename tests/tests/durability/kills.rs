@@ -97,6 +97,7 @@ pub(crate) async fn judge_rows(
         trail_is_whole(&*store).await;
         reconciles_are_whole(&rows, last(lines, "reconciled "));
         sweeps_are_kept(&rows, last(lines, "swept "));
+        rotations_are_kept(&rows, last(lines, "rotated "));
     }
     judged
 }
@@ -121,6 +122,13 @@ fn sweeps_are_kept(rows: &[Arc<Token>], acknowledged: u64) {
     let rounds = expired.map(|name| name.split_once('-').unwrap().0.parse::<u64>().unwrap());
     let back: Vec<_> = rounds.filter(|round| *round <= acknowledged).collect();
     assert!(back.is_empty(), "swept, and there: {back:?} of {acknowledged}");
+}
+
+/// The token is at the last revision that was acknowledged, or behind it.
+fn rotations_are_kept(rows: &[Arc<Token>], acknowledged: u64) {
+    let rotated = rows.iter().find(|token| token.identifier.as_str() == "rotated");
+    let revision = rotated.map_or(0, |token| token.revision.get().unsigned_abs());
+    assert!(revision >= acknowledged, "{acknowledged} was acknowledged, and {revision} is there");
 }
 
 fn all(kills: u64, hasty: bool) -> Judged {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokenkeep_tests::history::{Draw, Judged, Told};
 
+use crate::at_every_write::not_run;
 use crate::child::{NORMAL, PLACE, WORK};
 use crate::kills::{judge_lines, lines_of};
 
@@ -86,7 +87,7 @@ pub(crate) fn all(
     for number in 0..cuts {
         let judged = is_root().then(|| cut(number)).flatten();
         let Some(judged) = judged else {
-            println!("NOT RUN: power cuts, which need root, loop devices, ext4, unshare and perl");
+            not_run("power cuts, which need root, loop devices, ext4, unshare and perl");
             return None;
         };
         all.add_all(judged);

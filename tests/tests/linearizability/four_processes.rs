@@ -185,12 +185,15 @@ fn judged(backend: Backend, deaf: bool) -> Judged {
     }
     let name = backend.name;
     println!("{name}, four processes, {kills} kills: {judged:?} in {:.1?}", start.elapsed());
+    // Of four a history, one in four.
+    assert!(kills >= histories() / 4, "{kills} kills");
     judged
 }
 
 fn one_story(backend: Backend) {
     let judged = judged(backend, false);
     assert_eq!(judged.impossible, 0, "{judged:?}");
+    assert!(judged.linearizable >= histories(), "{judged:?}");
     let all = judged.linearizable + judged.undecided;
     assert!(judged.undecided * 100 <= all, "{judged:?}");
 }

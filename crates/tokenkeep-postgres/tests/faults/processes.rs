@@ -23,7 +23,7 @@ const PROCESSES: u64 = 4;
 const TOKENS: u8 = 50;
 
 /// How long a process may take to go on after the server has come back.
-const RECOVERY: Duration = Duration::from_secs(15);
+const RECOVERY: Duration = Duration::from_secs(6);
 
 fn seconds() -> Duration {
     let seconds = std::env::var(SECONDS).ok().and_then(|seconds| seconds.parse().ok());
@@ -164,7 +164,7 @@ fn disturb(cluster: &Cluster, database: &Database, length: Duration) -> Vec<i64>
     let crashes = [length / 3, length * 2 / 3];
     let mut back = Vec::new();
     let mut ended = 0;
-    while start.elapsed() + RECOVERY / 10 < length {
+    while start.elapsed() + RECOVERY / 4 < length {
         if crashes.get(back.len()).is_some_and(|at| start.elapsed() > *at) {
             cluster.restart_immediately().unwrap();
             back.push(now());
