@@ -185,8 +185,8 @@ fn judged(backend: Backend, deaf: bool) -> Judged {
     }
     let name = backend.name;
     println!("{name}, four processes, {kills} kills: {judged:?} in {:.1?}", start.elapsed());
-    // Of four a history, one in four.
-    assert!(kills >= histories() / 4, "{kills} kills");
+    // One in each is to be; many come to their end before.
+    assert!(kills >= histories() / 20, "{kills} kills");
     judged
 }
 
