@@ -58,6 +58,7 @@ pub(crate) fn find(
             find_by(connection, select_by!("key_digest"), [digest.as_bytes()])
         }
     }?;
+    // The service asks the same of what it gets; a commit looks up for itself, which nobody else sees.
     match found {
         Some(another) if !lookup.names(&another) => Err(Fault::of_index()),
         found => Ok(found.map(Arc::new)),
