@@ -1,8 +1,10 @@
 //! How keys are kept: sealed or as digests only, with peppers that change, and how they are set,
 //! rotated and viewed.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU8;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokenkeep::{
@@ -11,6 +13,7 @@ use tokenkeep::{
     TokenChange, TokenError, TokenField, TokenId, TokenKey, TokenService, UnsealError, User,
 };
 use tokenkeep_memory::FailingStore;
+use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::meddling::{MeddledStore, change};
 use tokenkeep_tests::scene::{ADMIN, ALICE, BOB, HOUR, Scene, bearer, row, sealing, shifted, user};
 
@@ -334,6 +337,26 @@ async fn a_rekey_meets_what_is_renamed_between_two_pages() {
         assert_eq!(counts(service.rekey().await.unwrap()), (130, 0, 0), "{}", scene.name());
         assert_eq!(scene.find("ci").await.unwrap().revision.get(), 3);
     }
+}
+
+#[pollster::test]
+async fn the_events_of_a_long_rekey_tell_when_each_happened() {
+    let scene = Scene::on(Backend::memory()).await;
+    let began = scene.now();
+    for number in 0..130 {
+        scene.create_own(&format!("ci-{number}")).await;
+    }
+    let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+    let both = KeyScheme::sealing(sealing_key(2)).also_opening(sealing_key(1));
+    let service = scene.builder(meddled.clone()).keys(both).open().await.unwrap();
+    let clock = scene.clock.clone();
+    meddled.between_lists(move || async move { clock.advance(Duration::from_hours(1)) });
+    assert_eq!(service.rekey().await.unwrap().renewed, 130);
+    let renewed = scene.events().await.into_iter().filter(|event| event.kind == EventKind::Updated);
+    let times: BTreeSet<_> = renewed.map(|event| event.at).collect();
+    assert_eq!(times, [began, scene.now()].into());
+    let updated: BTreeSet<_> = scene.tokens().await.iter().map(|token| token.updated).collect();
+    assert_eq!(updated, times);
 }
 
 fn counts(report: RekeyReport) -> (u64, u64, u64) {

@@ -1,14 +1,15 @@
 //! What an automated process wants is brought about as a whole, once, and as it was predicted.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokenkeep::{
-    Caller, Event, EventKind, EventQuery, Field, FieldError, Identifier, Intent, Lookup,
-    ManagedToken, ManualClock, Marker, Reconcile, ReconcileError, ReconcileReport, RequestField,
-    Timestamp, Token, TokenChange, TokenField, TokenService, User, UserId,
+    Caller, Event, EventKind, EventQuery, Field, FieldError, Identifier, Intent, KeyScheme, Lookup,
+    ManagedToken, ManualClock, Marker, Pepper, Reconcile, ReconcileError, ReconcileReport,
+    RequestField, Timestamp, Token, TokenChange, TokenField, TokenService, User, UserId,
 };
 use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::properties::cases_at_least;
@@ -281,6 +282,43 @@ async fn a_wanted_key_is_set_and_one_that_another_token_has_is_not() {
     let taken = Reconcile::new([present("m/b", alices("b")).key(key("y"))]);
     let refused = scene.refused(&taken).await;
     assert_eq!(refused, [(marker("m/b"), TokenField::Key.into(), FieldError::KeyTaken)]);
+}
+
+#[pollster::test]
+async fn a_key_is_handed_on_whatever_pepper_it_was_digested_with() {
+    let scene = Scene::new().await;
+    let pepper = |id| Pepper::new(NonZeroU8::new(id).unwrap(), [id; 32]);
+    let with = async |keys: KeyScheme| scene.backend.builder().keys(keys).open().await.unwrap();
+    let key = |letter: &str| letter.repeat(40);
+    let token = |name: &str, key| present(&format!("m/{name}"), alices(name)).key(key);
+    let first = with(KeyScheme::digest_only().peppered(pepper(1))).await;
+    let old = ["a", "b", "c"].map(|name| token(name, key(name)));
+    first.reconcile(&Reconcile::new(old)).await.unwrap();
+
+    let scheme = KeyScheme::digest_only().peppered(pepper(2)).also_accepting(pepper(1));
+    let second = with(scheme).await;
+    // Who keeps it, though changed in other ways, stands in the way.
+    let changed = present("m/a", alices("a").description("changed")).key(key("a"));
+    let taken = Reconcile::new([changed, token("d", key("a"))]);
+    let Err(ReconcileError::Refused(report)) = second.reconcile(&taken).await else {
+        panic!("two tokens would have one key");
+    };
+    let errors: Vec<_> = report.refused.iter().map(|(marker, _)| marker.clone()).collect();
+    assert_eq!(errors, [marker("m/d")]);
+
+    let handed_on = Reconcile::new([
+        ManagedToken::absent(marker("m/a")),
+        token("b", key("x")),
+        token("c", key("a")),
+        token("d", key("b")),
+    ]);
+    let report = second.reconcile(&handed_on).await.unwrap().report;
+    assert_eq!((report.created.len(), report.updated.len(), report.deleted.len()), (1, 2, 1));
+    for (name, letter) in [("b", "x"), ("c", "a"), ("d", "b")] {
+        let header = format!("Bearer {}", key(letter));
+        let bearer = second.authenticate(Some(header.as_bytes())).await.unwrap();
+        assert_eq!(bearer.token.identifier.as_str(), name);
+    }
 }
 
 #[pollster::test]

@@ -1,10 +1,11 @@
 //! What becomes of expired tokens, also while others renew them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU8;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenkeep::{
@@ -267,6 +268,20 @@ async fn many_batches_are_swept_and_what_a_failure_leaves_the_next_call_does() {
         assert_eq!(service.sweep().await.unwrap(), SweepReport::default());
         assert_eq!(scene.events().await.len(), TOKENS, "each once");
     }
+}
+
+#[pollster::test]
+async fn the_events_of_a_long_sweep_tell_when_each_happened() {
+    let scene = Scene::on(Backend::memory()).await;
+    let began = scene.now();
+    let token = |number| expiring(number, Intent::Recovery, shifted(began, -1));
+    scene.insert((0..300).map(token)).await;
+    let store = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+    let clock = scene.clock.clone();
+    store.between_lists(move || async move { clock.advance(Duration::from_hours(1)) });
+    assert_eq!(scene.over(store).await.sweep().await.unwrap().deleted, 300);
+    let times: BTreeSet<_> = scene.events().await.iter().map(|event| event.at).collect();
+    assert_eq!(times, [began, scene.now()].into());
 }
 
 /// How many of the tokens that had expired are deleted or renewed.

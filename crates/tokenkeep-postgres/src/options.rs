@@ -142,10 +142,12 @@ impl PostgresOptions {
     }
 
     fn config(url: &str) -> Result<Config, OpenError> {
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            OpenError::Url(cause.unwrap_or_else(|| error.to_string()))
-        })?;
+        // Behind an `@` that is not escaped, the rest of a password would be taken for the host.
+        if url.contains("://") && url.matches('@').count() > 1 {
+            let cause = "it has more than one `@`: write %40 for those in names and passwords";
+            return Err(OpenError::Url(cause.into()));
+        }
+        let mut config: Config = url.parse().map_err(|error| OpenError::Url(why_unread(&error)))?;
         if config.get_application_name().is_none() {
             config.application_name("tokenkeep");
         }
@@ -188,6 +190,19 @@ const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// How long the server keeps a transaction open, and its locks, that a process has left alone.
 const MAX_IDLE: Duration = Duration::from_secs(10);
+
+/// Why a URL cannot be read, in words that hold no part of it: what the driver takes for the name of an
+/// option can be a part of a password that is not escaped.
+fn why_unread(error: &tokio_postgres::Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    if cause.starts_with("invalid value for option") {
+        cause
+    } else if cause.starts_with("unknown option") {
+        "it has an option that is not known".into()
+    } else {
+        "it is not written as `postgres://user:password@host/database?option=value`".into()
+    }
+}
 
 /// The first host that is not this machine.
 fn remote_host(config: &Config) -> Option<String> {

@@ -125,7 +125,12 @@ fn what_cannot_be_reached_or_read_says_why_and_no_password() {
     for (url, said) in [
         ("postgres://tokens:geheim@localhost:1/tokens", "refused"),
         ("postgres://tokens:geheim@localhost:port/tokens", "port"),
-        ("postgres://tokens:geheim@localhost/tokens?colour=geheim", "colour"),
+        ("postgres://tokens:geheim@localhost/tokens?colour=geheim", "not known"),
+        ("postgres://tokens:ge@geheim?geheim=1@localhost/tokens", "%40"),
+        ("postgres://tokens:ge@geheim/geheim@localhost/tokens", "%40"),
+        ("postgres://tokens:ge?geheim=1/tokens", "port"),
+        ("host=localhost user=tokens password=ge geheim=1", "not known"),
+        ("host=localhost user=tokens password='geheim", "postgres://"),
         ("postgres://tokens:geheim@%2Fno%2Fsuch%2Fsocket/tokens", "No such file"),
         ("sqlite:geheim", ""),
     ] {

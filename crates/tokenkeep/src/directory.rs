@@ -303,7 +303,8 @@ pub trait UserStore: UserDirectory {
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError>;
 }
 
-/// Why a user or group was not written. Nothing has been changed.
+/// Why a user or group was not written. Nothing has been changed, unless the kind of a store's error is
+/// [`OutcomeUnknown`](crate::StoreErrorKind::OutcomeUnknown).
 ///
 /// ```
 /// # pollster::block_on(async {

@@ -99,7 +99,7 @@ impl TokenList {
             "expires" => self.filter.expires = self.time(value),
             "expiring" => self.filter.expiring = boolean(value),
             "search" => {
-                self.search = search::words(value);
+                self.search = search::words(value, Self::MAX_SEARCH_WORDS);
                 self.search_error = search_error(value, self.search.len());
             }
             "ordering" => self.order = value.split(',').filter_map(sort_key).collect(),

@@ -1,11 +1,13 @@
 //! The words of a search.
 
 /// Splits a search as Django REST framework does: at white space and commas; quotes, single or
-/// double, keep a phrase together, in which a backslash takes the next character as it is.
-pub(super) fn words(search: &str) -> Vec<String> {
+/// double, keep a phrase together, in which a backslash takes the next character as it is. Nothing
+/// is read behind the first term that has more words than `max`: each term with a quote may have to
+/// be read to the end of the text.
+pub(super) fn words(search: &str, max: usize) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = search.trim_start();
-    while !rest.is_empty() {
+    while !rest.is_empty() && words.len() <= max {
         let (term, behind) = rest.split_at(term_len(rest));
         add_term(term.trim_matches(','), &mut words);
         rest = behind.trim_start();
@@ -93,7 +95,15 @@ mod tests {
             ("\"a,b\"", &["a,b"]),
             ("é, ü", &["é", "ü"]),
         ] {
-            assert_eq!(words(search), expected, "{search:?}");
+            assert_eq!(words(search, 100), expected, "{search:?}");
         }
+    }
+
+    #[test]
+    fn no_more_is_read_than_shows_that_there_are_too_many() {
+        assert_eq!(words("a b c d", 2), ["a", "b", "c"]);
+        assert_eq!(words("a,b,c,d e", 2), ["a", "b", "c", "d"]);
+        // No quote is ever closed, and each term looks for it to the end: some 10^12 steps for all.
+        assert_eq!(words(&"\\' ".repeat(1_000_000), 2), ["\\'"; 3]);
     }
 }

@@ -142,7 +142,8 @@ pub struct Reconciled {
     pub keys: Vec<(Marker, TokenKey)>,
 }
 
-/// Why a reconcile did nothing.
+/// Why a reconcile did nothing, or failed in such a way that its
+/// [outcome is unknown](TokenError::is_outcome_unknown).
 ///
 /// See [`TokenService::reconcile`](crate::TokenService::reconcile) for an example.
 #[derive(Debug, Error)]

@@ -48,11 +48,29 @@ impl Outcome {
 /// Who holds what must be unique, as far as it is wanted by somebody.
 #[derive(Debug, Default)]
 pub(crate) struct Holders {
-    pub(crate) identifiers: HashMap<Identifier, TokenId>,
-    pub(crate) keys: HashMap<KeyDigest, TokenId>,
+    identifiers: HashMap<Identifier, TokenId>,
+    /// By the digest that the wanted key gets: who has it may be stored with that of an older pepper.
+    keys: HashMap<KeyDigest, TokenId>,
+    /// The other way round.
+    digests: HashMap<TokenId, KeyDigest>,
 }
 
 impl Holders {
+    pub(crate) fn hold_identifier(&mut self, identifier: Identifier, id: TokenId) {
+        self.identifiers.insert(identifier, id);
+    }
+
+    pub(crate) fn hold_key(&mut self, digest: KeyDigest, id: TokenId) {
+        self.keys.insert(digest.clone(), id);
+        self.digests.insert(id, digest);
+    }
+
+    fn release_key(&mut self, id: TokenId) {
+        if let Some(digest) = self.digests.remove(&id) {
+            self.keys.remove(&digest);
+        }
+    }
+
     /// What stands in the way of `token`.
     fn against(&self, token: &Token) -> FieldErrors {
         let is_other = |holder: Option<&TokenId>| holder.is_some_and(|holder| *holder != token.id);
@@ -66,14 +84,23 @@ impl Holders {
         errors
     }
 
-    fn release(&mut self, token: &Token) {
+    fn delete(&mut self, token: &Token) {
         self.identifiers.remove(&token.identifier);
-        self.keys.remove(&token.key_digest);
+        self.release_key(token.id);
     }
 
-    fn give(&mut self, token: &Token) {
-        self.identifiers.insert(token.identifier.clone(), token.id);
-        self.keys.insert(token.key_digest.clone(), token.id);
+    fn replace(&mut self, before: &Token, after: &Token) {
+        self.identifiers.remove(&before.identifier);
+        self.hold_identifier(after.identifier.clone(), after.id);
+        if before.key_digest != after.key_digest {
+            self.release_key(before.id);
+            self.hold_key(after.key_digest.clone(), after.id);
+        }
+    }
+
+    fn insert(&mut self, token: &Token) {
+        self.hold_identifier(token.identifier.clone(), token.id);
+        self.hold_key(token.key_digest.clone(), token.id);
     }
 }
 
@@ -86,7 +113,7 @@ pub(crate) fn settle(planned: &mut [Planned], mut holders: Holders) -> Vec<usize
     for (place, one) in planned.iter().enumerate() {
         match &one.outcome {
             Outcome::Delete(token) => {
-                holders.release(token);
+                holders.delete(token);
                 order.push(place);
             }
             Outcome::Replace { .. } | Outcome::Insert { .. } => waiting.push(place),
@@ -124,9 +151,9 @@ fn try_write(outcome: &Outcome, holders: &mut Holders) -> bool {
     if !holders.against(after).is_empty() {
         return false;
     }
-    if let Outcome::Replace { before, .. } = outcome {
-        holders.release(before);
+    match outcome {
+        Outcome::Replace { before, .. } => holders.replace(before, after),
+        _ => holders.insert(after),
     }
-    holders.give(after);
     true
 }

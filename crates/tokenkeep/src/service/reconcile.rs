@@ -63,7 +63,8 @@ impl TokenService {
     ///
     /// # Errors
     ///
-    /// [`ReconcileError`]; nothing has been changed.
+    /// [`ReconcileError`]; nothing has been changed, unless
+    /// [its outcome is unknown](TokenError::is_outcome_unknown).
     pub async fn reconcile(&self, tokens: &Reconcile) -> Result<Reconciled, ReconcileError> {
         for _ in 0..MAX_ATTEMPTS {
             let session = self.session(&Caller::System).await?;
@@ -148,12 +149,14 @@ impl TokenService {
         let mut named = None;
         if let Some(identifier) = wanted(&token.change.identifier) {
             named = self.parts.find(Lookup::Identifier(identifier)).await?;
-            let holder = named.as_ref().map(|found| (identifier.clone(), found.id));
-            holders.identifiers.extend(holder);
+            if let Some(found) = &named {
+                holders.hold_identifier(identifier.clone(), found.id);
+            }
         }
         if let Some(Ok(key)) = token.key.as_ref().map(|key| key.checked(0)) {
-            let found = self.token_with_key(key.expose()).await?;
-            holders.keys.extend(found.map(|found| (self.parts.keys.digest(key), found.id)));
+            if let Some(found) = self.token_with_key(key.expose()).await? {
+                holders.hold_key(self.parts.keys.digest(key), found.id);
+            }
         }
         Ok(named)
     }

@@ -5,7 +5,6 @@ use crate::error::TokenError;
 use crate::event::EventKind;
 use crate::expected::Expected;
 use crate::service::TokenService;
-use crate::service::session::Session;
 use crate::store::{SortField, SortKey, TokenQuery, Window};
 use crate::token::Token;
 
@@ -64,26 +63,20 @@ impl TokenService {
     ///
     /// [`Random`](TokenError::Random) and [`Store`](TokenError::Store).
     pub async fn rekey(&self) -> Result<RekeyReport, TokenError> {
-        let session = self.session(&Caller::System).await?;
         let mut report = RekeyReport::default();
         let order = vec![SortKey { field: SortField::Id, descending: false }];
         let mut query = TokenQuery { order, ..TokenQuery::default() };
         loop {
             let page = self.parts.list(&query).await?;
             for token in &page.tokens {
-                self.rekey_token(&session, token, &mut report).await?;
+                self.rekey_token(token, &mut report).await?;
             }
             let Some(next) = page.next else { return Ok(report) };
             query.window = Window::After { cursor: Some(next), limit: query.window.limit() };
         }
     }
 
-    async fn rekey_token(
-        &self,
-        session: &Session<'_>,
-        token: &Token,
-        report: &mut RekeyReport,
-    ) -> Result<(), TokenError> {
+    async fn rekey_token(&self, token: &Token, report: &mut RekeyReport) -> Result<(), TokenError> {
         let keys = &self.parts.keys;
         let Some(sealed) = &token.sealed_key else {
             report.digest_only += u64::from(!keys.digests_like(&token.key_digest));
@@ -97,6 +90,8 @@ impl TokenService {
             return Ok(());
         };
         let after = self.with_key(token, &key)?;
+        // A session each: a rekey may take hours, and an event tells when it happened.
+        let session = self.session(&Caller::System).await?;
         let (commit, _) = session.replacing(EventKind::Updated, token, after)?;
         match self.commit_or_lose(commit, &Expected::Anything).await {
             Ok(true) => report.renewed += 1,

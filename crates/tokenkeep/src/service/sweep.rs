@@ -72,10 +72,11 @@ impl TokenService {
     ///
     /// [`Random`](TokenError::Random) and [`Store`](TokenError::Store).
     pub async fn sweep(&self) -> Result<SweepReport, TokenError> {
-        let session = self.session(&Caller::System).await?;
         let mut report = SweepReport::default();
         let mut cursor = None;
         loop {
+            // A session for each batch: an event tells when it happened.
+            let session = self.session(&Caller::System).await?;
             let (batch, next) = self.expired(&session, cursor).await?;
             self.sweep_batch(&session, batch, &mut report).await?;
             match next {
