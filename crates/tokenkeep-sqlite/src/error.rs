@@ -55,6 +55,10 @@ pub enum OpenError {
     /// ([`Sharing::SingleProcess`](crate::Sharing::SingleProcess)).
     #[error("{0} is open elsewhere, and one of the two in single-process mode: close it there")]
     InUse(PathBuf),
+    /// The file's log is there without the file: what was committed last may be in it, and belongs to
+    /// no file that would be made now.
+    #[error("{0} is missing and its -wal is there: put the file back, or move the -wal away")]
+    LogAlone(PathBuf),
     /// The SQLite library has a bug that loses commits.
     #[error("SQLite {0} can lose commits: use 3.51.3 or newer, or the `bundled` feature")]
     LibraryTooOld(String),
@@ -106,6 +110,8 @@ pub(crate) enum Fault {
     },
     /// What a check of the file found.
     Damaged(String),
+    /// A setting that did not take.
+    Setting(&'static str),
 }
 
 impl Fault {
@@ -178,6 +184,10 @@ impl From<Fault> for Failure {
                 Self::new(StoreErrorKind::Corrupt { table, column, id }, "not what was written")
             }
             Fault::Damaged(cause) => Self::new(damaged(), cause),
+            Fault::Setting(setting) => {
+                let cause = format!("SQLite did not accept {setting}");
+                Self::new(StoreErrorKind::Other, cause)
+            }
         }
     }
 }
@@ -223,6 +233,9 @@ impl From<Fault> for StoreError {
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
-        Self::Store(fault.into())
+        match fault {
+            Fault::Setting(setting) => Self::Setting { setting },
+            fault => Self::Store(fault.into()),
+        }
     }
 }

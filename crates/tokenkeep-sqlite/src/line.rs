@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use tokenkeep::StoreErrorKind;
 
@@ -99,8 +100,7 @@ impl Line {
     fn check_place(&mut self) {
         let (path, file) = &self.place;
         if self.broken.is_none() && !Identity::of(path).is_ok_and(|found| found == *file) {
-            let cause = "the file was moved, deleted or replaced: open the store anew";
-            self.broken = Some(Failure::new(StoreErrorKind::Unavailable, cause));
+            self.give_up("the file was moved, deleted or replaced: open the store anew");
         }
     }
 
@@ -171,10 +171,7 @@ impl Line {
     /// Ends a transaction that failed. A connection on which even that fails is not used again.
     fn roll_back(&mut self) {
         if !self.connection.is_autocommit() && self.execute("ROLLBACK").is_err() {
-            self.broken.get_or_insert_with(|| {
-                let cause = "a transaction could not be ended: open the store anew";
-                Failure::new(StoreErrorKind::Unavailable, cause)
-            });
+            self.give_up("a transaction could not be ended: open the store anew");
         }
     }
 
@@ -225,9 +222,21 @@ impl Line {
     /// fault. SQLite itself would go on.
     fn failed(&mut self, failure: Failure) -> Failure {
         if failure.is_storage_fault() {
-            let cause = format!("after {}: check the file and open the store anew", failure.cause);
-            self.broken.get_or_insert(Failure::new(StoreErrorKind::Unavailable, cause));
+            self.give_up(format!(
+                "after {}: look at the disk and open the store anew",
+                failure.cause
+            ));
         }
         failure
+    }
+
+    /// Writes no more. The log stays when the connection is closed: moved into the database by one that
+    /// has just failed, it would be gone, and with it what tells the next to open the file to check it.
+    fn give_up(&mut self, cause: impl Into<String>) {
+        if self.broken.is_none() {
+            let no_move = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = self.connection.set_db_config(no_move, true);
+            self.broken = Some(Failure::new(StoreErrorKind::Unavailable, cause));
+        }
     }
 }

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokenkeep::{ChangeCounters, Changes};
 
 use crate::changes::SharedChanges;
 use crate::error::{Fault, OpenError};
-use crate::file;
+use crate::file::{self, set};
 use crate::line::Line;
 use crate::maintenance::quick_check;
 use crate::reader::Readers;
@@ -190,6 +189,7 @@ impl SqliteOptions {
         let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         self.wait_for_file(&path)?;
         if !file::is_there(&path, self.busy_timeout)? {
+            file::check_no_log_is_left(&path)?;
             file::create(&path, |new| self.write_new(new))?;
         }
         let had_log = file::log_size(&path).map_err(OpenError::io(&path))? > Some(0);
@@ -278,21 +278,11 @@ impl SqliteOptions {
         self.enter_wal(&connection, path)
     }
 
-    /// A connection with the settings that readers and the writer share.
+    /// A connection that readers and the writer are made of.
     fn connect(&self, path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
         let connection = file::connect(path, mode, self.sharing)?;
         connection.busy_timeout(self.busy_timeout).map_err(Fault::from)?;
         connection.set_prepared_statement_cache_capacity(64);
-        set(&connection, "foreign_keys", 1)?;
-        set(&connection, "trusted_schema", 0)?;
-        set(&connection, "cell_size_check", 1)?;
-        set(&connection, "secure_delete", 1)?;
-        set(&connection, "mmap_size", 0)?;
-        switch_on(&connection, DbConfig::SQLITE_DBCONFIG_DEFENSIVE, "defensive mode")?;
-        // Plans depend on no parameter: else a statement with a bound LIMIT is prepared anew when it
-        // is run (a list of one token: 20 us, 6.5 with held statements and without that).
-        let stable_plans = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
-        switch_on(&connection, stable_plans, "stable query plans")?;
         Ok(connection)
     }
 
@@ -326,7 +316,8 @@ impl SqliteOptions {
         // Pages are positive, KiB negative.
         set(connection, "cache_size", -WRITER_CACHE)?;
         // The writing thread waits in its own way.
-        set(connection, "busy_timeout", 0)
+        set(connection, "busy_timeout", 0)?;
+        Ok(())
     }
 }
 
@@ -340,31 +331,10 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Switches a behavior on, and checks that it is.
-fn switch_on(
-    connection: &Connection,
-    behavior: DbConfig,
-    setting: &'static str,
-) -> Result<(), OpenError> {
-    if connection.set_db_config(behavior, true).map_err(Fault::from)? {
-        Ok(())
-    } else {
-        Err(OpenError::Setting { setting })
-    }
-}
-
-/// Sets a pragma and reads it back.
-fn set(connection: &Connection, setting: &'static str, value: i64) -> Result<(), OpenError> {
-    connection.pragma_update(None, setting, value).map_err(Fault::from)?;
-    let read = connection.pragma_query_value(None, setting, |row| row.get::<_, i64>(0));
-    match read.map_err(Fault::from)? {
-        read if read == value => Ok(()),
-        _ => Err(OpenError::Setting { setting }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rusqlite::config::DbConfig;
+
     use super::*;
 
     /// What a connection says of its settings.
@@ -395,7 +365,7 @@ mod tests {
         let options = SqliteOptions::new();
         drop(options.open(&path).unwrap());
         for mode in [OpenFlags::SQLITE_OPEN_READ_ONLY, OpenFlags::SQLITE_OPEN_READ_WRITE] {
-            let connection = options.connect(&path, mode).unwrap();
+            let connection = file::connect(&path, mode, Sharing::Shared).unwrap();
             let names =
                 ["foreign_keys", "trusted_schema", "cell_size_check", "secure_delete", "mmap_size"];
             assert_eq!(settings(&connection, &names), [1, 0, 1, 1, 0]);

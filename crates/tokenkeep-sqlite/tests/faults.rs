@@ -72,6 +72,8 @@ fn nothing_is_acknowledged_after_a_failed_write_and_nothing_is_lost() {
     assert_eq!(last("then "), "Unavailable", "{told}");
     assert_eq!(last("read "), "Ok(Some(true))", "{told}");
 
+    // The log tells the next to open the file that it was not closed in order, so that it is checked.
+    assert!(path.with_extension("db-wal").metadata().unwrap().len() > 0, "the log is gone");
     let store = SqliteStore::open(&path).unwrap();
     store.check().unwrap();
     let is_there = |number| {
@@ -87,13 +89,14 @@ fn nothing_is_acknowledged_after_a_failed_write_and_nothing_is_lost() {
 #[test]
 fn a_file_that_was_moved_deleted_or_replaced_is_written_no_more() {
     type Harm = fn(&Path, &Path);
-    let harms: [Harm; 4] = [
-        |directory, _| fs::remove_dir_all(directory).unwrap(),
-        |directory, path| fs::rename(path, directory.join("moved.db")).unwrap(),
-        |_, path| fs::remove_file(path).unwrap(),
-        |directory, path| fs::rename(directory.join("other.db"), path).unwrap(),
+    // What is done, and whether the file is still anywhere.
+    let harms: [(Harm, bool); 4] = [
+        (|directory, _| fs::remove_dir_all(directory).unwrap(), false),
+        (|directory, path| fs::rename(path, directory.join("moved.db")).unwrap(), true),
+        (|_, path| fs::remove_file(path).unwrap(), false),
+        (|directory, path| fs::rename(directory.join("other.db"), path).unwrap(), false),
     ];
-    for harm in harms {
+    for (harm, is_moved) in harms {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("tokens");
         fs::create_dir(&directory).unwrap();
@@ -113,9 +116,10 @@ fn a_file_that_was_moved_deleted_or_replaced_is_written_no_more() {
             Err(error) => assert_eq!(*error.kind(), StoreErrorKind::Unavailable),
         }
         drop(store);
-        // What was acknowledged is in the log, which has to go where its file goes.
-        let _ = fs::rename(directory.join("tokens.db-wal"), directory.join("moved.db-wal"));
-        if let Ok(moved) = SqliteStore::open(directory.join("moved.db")) {
+        if is_moved {
+            // What was acknowledged is in the log, which has to go where its file goes.
+            fs::rename(directory.join("tokens.db-wal"), directory.join("moved.db-wal")).unwrap();
+            let moved = SqliteStore::open(directory.join("moved.db")).unwrap();
             let is_there = |number| {
                 pollster::block_on(moved.is_active(UserId::new(number))).unwrap().is_some()
             };

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::tempdir;
-use tokenkeep::{Timestamp, User, UserDirectory, UserId, UserStore};
+use tokenkeep::{
+    Group, GroupId, StoreErrorKind, Timestamp, User, UserDirectory, UserId, UserStore,
+};
 use tokenkeep_sqlite::{CheckOnOpen, Durability, OpenError, SqliteOptions, SqliteStore};
 
 fn mode(path: &Path) -> u32 {
@@ -229,35 +231,98 @@ fn creation_leaves_one_file_and_a_cut_off_one_is_in_nobodys_way() {
     assert_eq!(names, ["tokens.db", "tokens.db.new-1-0"]);
 }
 
+/// The log of a file that was deleted is not taken for that of a new one, and not lost.
 #[test]
-fn a_damaged_file_is_refused_after_an_unclean_end_or_when_asked_for() {
+fn no_file_is_made_beside_the_log_of_another() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("tokens.db");
+    let [log, kept] = ["tokens.db-wal", "kept.db"].map(|name| directory.path().join(name));
     let store = SqliteStore::open(&path).unwrap();
+    pollster::block_on(store.put_user(alice())).unwrap();
+    // As a kill leaves them.
+    fs::copy(&path, &kept).unwrap();
+    fs::copy(&log, directory.path().join("kept.db-wal")).unwrap();
+    drop(store);
+    fs::remove_file(&path).unwrap();
+    fs::rename(directory.path().join("kept.db-wal"), &log).unwrap();
+
+    let before = fs::read(&log).unwrap();
+    let error = refused(&path);
+    assert!(matches!(error, OpenError::LogAlone(_)), "{error:?}");
+    assert!(!path.exists() && fs::read(&log).unwrap() == before);
+    fs::rename(&kept, &path).unwrap();
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(pollster::block_on(store.is_active(UserId::new(2))).unwrap(), Some(true));
+}
+
+/// Makes a file with users, and another process's group in a log beside it where one is asked for.
+fn filled(path: &Path, with_log: bool) {
+    let store = SqliteStore::open(path).unwrap();
     for number in 0..200 {
         let user = User { id: UserId::new(number), username: number.to_string(), ..alice() };
         pollster::block_on(store.put_user(user)).unwrap();
     }
     drop(store);
-    // The middle of the last page of the table of users, which no look at the schema meets.
-    let connection = Connection::open(&path).unwrap();
-    let page: i64 = connection
-        .query_row(
-            "SELECT max(rootpage) FROM sqlite_schema WHERE tbl_name = 'user_account'",
-            (),
-            |r| r.get(0),
-        )
-        .unwrap();
-    drop(connection);
-    let mut bytes = fs::read(&path).unwrap();
-    let at = usize::try_from(page - 1).unwrap() * 4096;
-    bytes[at..at + 8].fill(0xff);
-    fs::write(&path, &bytes).unwrap();
+    if with_log {
+        let store = SqliteStore::open(path).unwrap();
+        let group = Group::new(GroupId::from_bytes([1; 16]), "staff");
+        pollster::block_on(store.put_group(group)).unwrap();
+        // As a kill leaves them: the log is not moved into the file.
+        let [aside, log] = ["aside", "db-wal"].map(|other| path.with_extension(other));
+        fs::copy(path, &aside).unwrap();
+        let bytes = fs::read(&log).unwrap();
+        drop(store);
+        fs::rename(aside, path).unwrap();
+        fs::write(&log, bytes).unwrap();
+    }
+}
 
+/// Damages the last page of the users' tables, which no look at the schema meets.
+fn damage(path: &Path) {
+    let copy = path.with_extension("copy");
+    fs::copy(path, &copy).unwrap();
+    let last = "SELECT max(rootpage) FROM sqlite_schema WHERE tbl_name = 'user_account'";
+    let connection = Connection::open(&copy).unwrap();
+    let page: u32 = connection.query_row(last, (), |row| row.get(0)).unwrap();
+    drop(connection);
+    fs::remove_file(&copy).unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    let at = (page as usize - 1) * 4096;
+    bytes[at..at + 8].fill(0xff);
+    fs::write(path, &bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_file_is_refused_after_an_unclean_end_or_when_asked_for() {
+    for with_log in [false, true] {
+        for check in [CheckOnOpen::WithLog, CheckOnOpen::Always, CheckOnOpen::Never] {
+            let directory = tempdir().unwrap();
+            let path = directory.path().join("tokens.db");
+            filled(&path, with_log);
+            damage(&path);
+            let opened = SqliteOptions::new().check(check).open(&path);
+            let is_checked =
+                check == CheckOnOpen::Always || (with_log && check == CheckOnOpen::WithLog);
+            match opened {
+                Ok(store) => assert!(!is_checked && store.check().is_err(), "{check:?}"),
+                Err(OpenError::Store(error)) => {
+                    assert!(is_checked && matches!(error.kind(), StoreErrorKind::Corrupt { .. }));
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+    assert_eq!(CheckOnOpen::default(), CheckOnOpen::WithLog);
+}
+
+#[test]
+fn a_damaged_file_that_was_closed_is_refused_as_it_was() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    filled(&path, false);
+    damage(&path);
     let error = refused_by(&SqliteOptions::new().check(CheckOnOpen::Always), &path);
     assert!(matches!(error, OpenError::Store(_)), "{error:?}");
-    let never = SqliteOptions::new().check(CheckOnOpen::Never).open(&path).unwrap();
-    assert!(never.check().is_err());
 }
 
 #[test]

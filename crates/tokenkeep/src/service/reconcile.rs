@@ -153,10 +153,10 @@ impl TokenService {
                 holders.hold_identifier(identifier.clone(), found.id);
             }
         }
-        if let Some(Ok(key)) = token.key.as_ref().map(|key| key.checked(0)) {
-            if let Some(found) = self.token_with_key(key.expose()).await? {
-                holders.hold_key(self.parts.keys.digest(key), found.id);
-            }
+        if let Some(Ok(key)) = token.key.as_ref().map(|key| key.checked(0))
+            && let Some(found) = self.token_with_key(key.expose()).await?
+        {
+            holders.hold_key(self.parts.keys.digest(key), found.id);
         }
         Ok(named)
     }
