@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tempfile::TempDir;
 use tokenkeep::{TokenService, TokenServiceBuilder, TokenStore, UserStore, VerifyCache};
 use tokenkeep_memory::MemoryStore;
@@ -82,15 +83,25 @@ impl Backend {
         Some(rows.collect())
     }
 
-    /// Whether one of its sessions is in a transaction and does nothing for a second, where it has
-    /// sessions.
+    /// Whether it is in a transaction and does nothing for a second, where somebody else can tell: one
+    /// of the sessions of a database, or the writer of a file that is shared.
     pub fn has_left_a_transaction(&self) -> bool {
-        let Place::Database(database) = &self.place else { return false };
-        let left = "SELECT pid FROM pg_stat_activity \
-             WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        let is_in_one: Box<dyn Fn() -> bool> = match &self.place {
+            Place::Process | Place::Alone(_) => return false,
+            Place::Directory(directory) => {
+                let other = Connection::open(file_in(directory)).unwrap();
+                other.busy_timeout(Duration::ZERO).unwrap();
+                Box::new(move || other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err())
+            }
+            Place::Database(database) => {
+                let left = "SELECT pid FROM pg_stat_activity \
+                     WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+                Box::new(move || !database.query(left).unwrap().is_empty())
+            }
+        };
         (0..100).all(|look| {
             thread::sleep(Duration::from_millis(look.min(10)));
-            !database.query(left).unwrap().is_empty()
+            is_in_one()
         })
     }
 

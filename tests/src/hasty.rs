@@ -3,62 +3,76 @@
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use tokenkeep::{
     Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token, TokenPage,
     TokenQuery, TokenStore, Touch,
 };
+use tokenkeep_memory::MemoryStore;
+use tokio::sync::Mutex;
 
-/// Wraps a store, and commits on a thread of its own, after the answer.
+/// Answers from memory, and writes what was committed there into an empty store, one after the other,
+/// on a thread of its own. As long as all goes well nobody can tell: only what ends it before it has
+/// written can.
 #[derive(Debug)]
 pub struct HastyStore {
-    inner: Arc<dyn TokenStore>,
-    later: Sender<Commit>,
+    front: MemoryStore,
+    /// Locked from a commit until it is handed over, so that they are written in the same order.
+    later: Mutex<Sender<Commit>>,
+    writer: JoinHandle<()>,
 }
 
 impl HastyStore {
-    pub fn new(inner: Arc<dyn TokenStore>) -> Self {
+    pub fn new(back: Arc<dyn TokenStore>) -> Self {
         let (later, commits) = channel();
-        let writes = inner.clone();
-        std::thread::spawn(move || {
+        let writer = std::thread::spawn(move || {
             for commit in commits {
                 // Whoever asked has been told that it was done.
-                let _ = pollster::block_on(writes.commit(commit));
+                let _ = pollster::block_on(back.commit(commit));
             }
         });
-        Self { inner, later }
+        Self { front: MemoryStore::new(), later: Mutex::new(later), writer }
+    }
+
+    /// Waits until all is written.
+    pub fn end(self) {
+        drop(self.later);
+        self.writer.join().unwrap();
     }
 }
 
 #[async_trait]
 impl TokenStore for HastyStore {
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError> {
-        self.inner.find(lookup).await
+        self.front.find(lookup).await
     }
 
     async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.inner.pepper_ids().await
+        self.front.pepper_ids().await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        self.inner.list(query).await
+        self.front.list(query).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
-        self.later.send(commit).unwrap();
+        let later = self.later.lock().await;
+        self.front.commit(commit.clone()).await?;
+        later.send(commit).unwrap();
         Ok(())
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
-        self.inner.touch(touches).await
+        self.front.touch(touches).await
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.inner.events(query).await
+        self.front.events(query).await
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.prune_events(before).await
+        self.front.prune_events(before).await
     }
 }

@@ -358,7 +358,7 @@ fn change(value: u64) -> TokenChange {
 
 /// Whether the storage has failed, and the store has said that nothing was done. SQLite takes a file
 /// that cannot be read for a damaged one; whether it is, those find out who open it again.
-fn is_fault(kind: &StoreErrorKind) -> bool {
+pub fn is_fault(kind: &StoreErrorKind) -> bool {
     use StoreErrorKind::{Corrupt, Full, Unavailable};
     matches!(kind, Unavailable | Full | Corrupt { table: "database", .. })
 }

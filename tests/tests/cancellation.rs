@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use tokenkeep::{
     Caller, Change, Commit, EventQuery, Expected, Intent, KeyChange, ManagedToken, Reconcile,
     Timestamp, Token, TokenChange, TokenKey, TokenList, TokenService, TokenStore, UserId,
@@ -121,14 +122,14 @@ async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> (i64
                 continue;
             }
             (drops, all_done) = (drops + 1, false);
+            let start = Instant::now();
+            assert!(!backend.has_left_a_transaction());
             let next = TokenChange::new().description(drops.to_string());
             let next = service.partial_update(&Caller::System, "canary", next);
-            let start = Instant::now();
             let next = timeout(Duration::from_secs(10), next).await.expect("the store is wedged");
             longest = longest.max(start.elapsed());
             let next = next.unwrap();
             assert_eq!(next.view.token.revision.get(), drops + 1, "somebody else has written");
-            assert!(!backend.has_left_a_transaction());
         }
         polls = if all_done { 0 } else { polls + 1 };
     }
@@ -149,6 +150,17 @@ fn a_dropped_future_wedges_nobody_and_leaves_nothing_by_half() {
             backend.name
         );
     }
+}
+
+/// The control: somebody who is in a transaction, and stays.
+#[test]
+fn a_transaction_that_is_left_open_is_found_out() {
+    let backend = Backend::sqlite();
+    let left = Connection::open(backend.url().trim_start_matches("sqlite:")).unwrap();
+    left.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(backend.has_left_a_transaction());
+    left.execute_batch("COMMIT").unwrap();
+    assert!(!backend.has_left_a_transaction());
 }
 
 /// The control: a store that writes in two steps.

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use tokenkeep::{Token, TokenId};
-
+use tokenkeep_sqlite::SqliteStore;
 use tokenkeep_tests::trail::{tokens, trail_is_whole};
 
 use crate::aftermath::open;
@@ -108,18 +108,37 @@ fn a_new_file_is_made_or_not_whenever_that_is_killed() {
         return;
     }
     for call in ["pwrite64", "fsync", "linkat", "unlink"] {
-        let mut kills = 0;
-        for number in 1.. {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("tokens.db");
-            let (acknowledged, ended) = killed_at(&path, "open", call, number);
-            assert!(path.exists() || !acknowledged, "{call} {number}");
-            assert!(rows_of(&path).is_empty(), "{call} {number}");
-            if ended {
-                break;
-            }
-            kills += 1;
-        }
+        let (kills, parts) = kill_at_each_of_a_new_file("open", call);
         println!("a new file: killed at {kills} calls of {call}");
+        assert!(kills > 0 && parts == 0, "{call}: {parts} of {kills} left a part of a file");
     }
+}
+
+/// The control: a file that is written where it is to be.
+#[test]
+fn a_new_file_that_is_written_in_its_place_is_found_out() {
+    if has_strace() {
+        let (_, parts) = kill_at_each_of_a_new_file("open in place", "pwrite64");
+        assert!(parts > 0);
+    }
+}
+
+/// Kills who makes a new file at each of these calls. Returns how many kills there were, and how many
+/// left a file that cannot be opened.
+fn kill_at_each_of_a_new_file(work: &str, call: &str) -> (u32, u32) {
+    let mut parts = 0;
+    for number in 1.. {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.db");
+        let (acknowledged, ended) = killed_at(&path, work, call, number);
+        assert!(path.exists() || !acknowledged, "{call} {number}");
+        let is_whole = || SqliteStore::open(&path).is_ok_and(|store| store.check().is_ok());
+        parts += u32::from(path.exists() && !is_whole());
+        // Whatever was left, the next makes one.
+        assert!(path.exists() || rows_of(&path).is_empty(), "{call} {number}");
+        if ended {
+            return (number - 1, parts);
+        }
+    }
+    unreachable!()
 }

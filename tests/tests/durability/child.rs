@@ -1,5 +1,6 @@
 //! The process that is killed.
 
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,15 +8,16 @@ use std::time::Duration;
 
 use tokenkeep::{
     Caller, Change, Commit, CommitError, Expected, Intent, KeyChange, ManagedToken, Reconcile,
-    ReconcileError, StoreErrorKind, Timestamp, Token, TokenChange, TokenError, TokenService,
-    TokenStore, UserStore,
+    ReconcileError, StoreError, StoreErrorKind, Timestamp, Token, TokenChange, TokenError,
+    TokenService, TokenStore, UserStore,
 };
 use tokenkeep_sqlite::{Durability, OpenError, SqliteOptions, SqliteStore};
 use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::hasty::HastyStore;
-use tokenkeep_tests::history::{Draw, Keys, OWNER, Task, prepare};
+use tokenkeep_tests::history::{Draw, Keys, OWNER, Task, is_fault, prepare};
 use tokenkeep_tests::scene::row;
 use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 
 /// The file, or the URL of a PostgreSQL database.
 pub(crate) const PLACE: &str = "TOKENKEEP_DURABILITY_PLACE";
@@ -23,6 +25,11 @@ pub(crate) const PLACE: &str = "TOKENKEEP_DURABILITY_PLACE";
 pub(crate) const WORK: &str = "TOKENKEEP_DURABILITY_WORK";
 /// Whether it acknowledges what it has not done: the control.
 pub(crate) const HASTY: &str = "TOKENKEEP_DURABILITY_HASTY";
+
+/// How a line begins that tells how a call has failed.
+pub(crate) const FAILED: &str = "failed ";
+/// How a line begins that tells of a panic.
+pub(crate) const PANICKED: &str = "panicked: ";
 
 /// Whether it does not wait for the disk: the control of power cuts.
 pub(crate) const NORMAL: &str = "TOKENKEEP_DURABILITY_NORMAL";
@@ -41,17 +48,23 @@ fn child_process() {
     let Ok(place) = std::env::var(PLACE) else { return };
     // Where there is one processor, the harness has begun a line.
     println!();
+    // Also what panics in a task of its own must be seen.
+    std::panic::set_hook(Box::new(|panic| {
+        println!("{PANICKED}{panic}");
+        std::process::abort();
+    }));
+    let work = std::env::var(WORK).unwrap();
+    if work == "open in place" {
+        write_in_place(Path::new(&place));
+    }
     let (store, users) = match open(&place) {
         Ok(stores) => stores,
         Err(error) => return println!("not opened: {error:?}"),
     };
-    let work = std::env::var(WORK).unwrap();
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut tokens = store;
-        if std::env::var(HASTY).is_ok() {
-            tokens = Arc::new(HastyStore::new(tokens));
-        }
+        let hasty = std::env::var(HASTY).is_ok().then(|| Arc::new(HastyStore::new(store.clone())));
+        let tokens = hasty.clone().map_or(store, |hasty| hasty as _);
         let builder = TokenService::builder(tokens.clone(), users.clone());
         let service = match builder.open().await {
             Ok(service) => service,
@@ -64,7 +77,12 @@ fn child_process() {
             }
             // The owner is there.
             "everything for a while" => {
-                everything(&service, &*tokens, ROUNDS).await;
+                let mut tasks = everything(&service, &*tokens, ROUNDS).await;
+                if let Some(hasty) = hasty {
+                    tasks.shutdown().await;
+                    drop((service, tokens));
+                    Arc::into_inner(hasty).expect("the last one").end();
+                }
                 println!("done");
                 std::process::exit(0);
             }
@@ -80,6 +98,18 @@ fn child_process() {
     });
 }
 
+/// Makes the file that a store would make, where it is to be, page by page.
+fn write_in_place(path: &Path) {
+    let made = tempfile::tempdir().unwrap();
+    drop(SqliteStore::open(made.path().join("tokens.db")).unwrap());
+    let made = std::fs::read(made.path().join("tokens.db")).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    file.set_permissions(PermissionsExt::from_mode(0o600)).unwrap();
+    for (number, page) in made.chunks(4096).enumerate() {
+        file.write_all_at(page, number as u64 * 4096).unwrap();
+    }
+}
+
 type Stores = (Arc<dyn TokenStore>, Arc<dyn UserStore>);
 
 fn open(place: &str) -> Result<Stores, OpenError> {
@@ -93,26 +123,29 @@ fn open(place: &str) -> Result<Stores, OpenError> {
     Ok((store.clone(), store))
 }
 
-/// All kinds of work at the same time.
-async fn everything(service: &TokenService, tokens: &dyn TokenStore, rounds: u64) {
+/// All kinds of work at the same time, for so many rounds; the tasks that go on.
+async fn everything(service: &TokenService, tokens: &dyn TokenStore, rounds: u64) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
     let keys = Arc::new(Keys::default());
     for number in 0..TASKS {
         let (service, keys, history) = (service.clone(), keys.clone(), "killed".to_owned());
         let (tell, draw) = (Arc::new(|told| println!("{told}")), Draw::new(seed() + number));
         let task = Task { service, keys, tell, history, draw, number, clock };
-        tokio::spawn(task.run(1_000_000));
+        tasks.spawn(task.run(1_000_000));
     }
-    tokio::spawn(rotate(service.clone()));
+    tasks.spawn(rotate(service.clone()));
     for round in 1..=rounds {
         match reconcile(service, round).await {
             Ok(()) => println!("reconciled {round}"),
-            Err(error) => tell_of(&error),
+            Err(ReconcileError::Failed(error)) => tell_of(error).await,
+            Err(other) => panic!("{other:?}"),
         }
-        match add_expired(tokens, round).await {
-            Ok(()) if service.sweep().await.is_ok() => println!("swept {round}"),
-            _ => tokio::time::sleep(Duration::from_millis(1)).await,
+        match sweep(service, tokens, round).await {
+            Ok(()) => println!("swept {round}"),
+            Err(error) => tell_of(error).await,
         }
     }
+    tasks
 }
 
 /// Creates tokens until the disk is full, and more of them when there is room again.
@@ -135,13 +168,19 @@ async fn fill_the_disk(service: &TokenService, path: &Path) {
     }
 }
 
-/// Tells that the store does not write any more.
-fn tell_of(error: &ReconcileError) {
-    if let ReconcileError::Failed(TokenError::Store(error)) = error
-        && *error.kind() == StoreErrorKind::Unavailable
-    {
-        println!("unavailable");
+/// Tells of what may happen when storage fails, and rests; anything else is not to happen.
+async fn tell_of(error: TokenError) {
+    match error {
+        TokenError::Store(error) if is_fault(error.kind()) || error.is_retryable() => {
+            println!("{FAILED}{:?}", error.kind());
+        }
+        TokenError::Store(error) if *error.kind() == StoreErrorKind::OutcomeUnknown => {
+            println!("{FAILED}OutcomeUnknown");
+        }
+        TokenError::Contended => {}
+        other => panic!("{other:?}"),
     }
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 fn clock() -> u64 {
@@ -155,12 +194,16 @@ fn seed() -> u64 {
 
 /// Gives one token new keys for ever.
 async fn rotate(service: TokenService) {
-    let change = TokenChange::new().identifier("rotated").intent(Intent::Api).owner(OWNER);
-    let _ = service.create(&Caller::System, change).await;
     loop {
         match service.rotate(&Caller::System, "rotated", Expected::Anything).await {
             Ok(rotated) => println!("rotated {}", rotated.view.token.revision.get()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(TokenError::NotFound) => {
+                let change = TokenChange::new().identifier("rotated").intent(Intent::Api);
+                if let Err(error) = service.create(&Caller::System, change.owner(OWNER)).await {
+                    tell_of(error).await;
+                }
+            }
+            Err(error) => tell_of(error).await,
         }
     }
 }
@@ -188,9 +231,22 @@ fn expired(round: u64) -> impl Iterator<Item = Token> {
     })
 }
 
-async fn add_expired(tokens: &dyn TokenStore, round: u64) -> Result<(), CommitError> {
+async fn add_expired(tokens: &dyn TokenStore, round: u64) -> Result<(), StoreError> {
     let changes = expired(round).map(|token| Change::Insert(token.into())).collect();
-    tokens.commit(Commit { changes, events: Vec::new() }).await
+    match tokens.commit(Commit { changes, events: Vec::new() }).await {
+        Ok(()) => Ok(()),
+        Err(CommitError::Store(error)) => Err(error),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+async fn sweep(
+    service: &TokenService,
+    tokens: &dyn TokenStore,
+    round: u64,
+) -> Result<(), TokenError> {
+    add_expired(tokens, round).await?;
+    service.sweep().await.map(drop)
 }
 
 /// Fills a file with what the single operations are about.
@@ -213,7 +269,7 @@ pub(crate) const WORKS: [&str; 7] =
 async fn one(service: &TokenService, work: &str) {
     let system = Caller::System;
     match work {
-        "open" => Ok(()),
+        "open" | "open in place" => Ok(()),
         "create" => {
             let change = TokenChange::new().identifier("new").intent(Intent::Api).owner(OWNER);
             service.create(&system, change).await.map(drop)

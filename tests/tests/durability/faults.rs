@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use tokenkeep_tests::history::{Judged, Told, prepare};
 use tokenkeep_tests::trail::{tokens, trail_is_whole};
 
 use crate::aftermath::open;
 use crate::at_every_write::{has_strace, not_run};
-use crate::child::{HASTY, PLACE, WORK};
+use crate::child::{FAILED, HASTY, PLACE, WORK};
 use crate::kills::{judge_lines, lines_of};
-use crate::power_cuts::is_root;
+use crate::power_cuts::{IMPOSSIBLE, is_root};
 
 /// Up to which write, or flush, each is made to fail in turn.
 fn last() -> u32 {
@@ -19,11 +19,15 @@ fn last() -> u32 {
     last.and_then(|last| last.parse().ok()).unwrap_or(50)
 }
 
+/// How strace marks a call that it has let fail, in a line among those that the child tells: before
+/// any that comes of it.
+const INJECTED: &str = "(INJECTED)";
+
 /// What a child tells that meets an error at that call on the file or its log.
 fn meets(path: &Path, call: &str, error: &str, number: u32, hasty: bool) -> Vec<String> {
     let mut command = Command::new("strace");
     command
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
+        .args(["-f", "-qq", "-Z", "-o", "/dev/stdout", "-e", &format!("trace={call}")])
         .args(["-e", &format!("inject={call}:error={error}:when={number}")])
         .arg("-P")
         .arg(path)
@@ -43,10 +47,10 @@ fn meets(path: &Path, call: &str, error: &str, number: u32, hasty: bool) -> Vec<
     lines
 }
 
-/// How many writes were acknowledged that began after a line.
-fn acknowledged_after(lines: &[String], line: &str) -> usize {
-    let told = lines.iter().skip_while(|told| *told != line).filter_map(|told| told.parse().ok());
-    let told: Vec<Told> = told.collect();
+/// How many writes were acknowledged that began after the first line with a mark.
+fn acknowledged_after(lines: &[String], mark: &str) -> usize {
+    let behind = lines.iter().skip_while(|line| !line.contains(mark));
+    let told: Vec<Told> = behind.filter_map(|told| told.parse().ok()).collect();
     let begun: Vec<u64> = told
         .iter()
         .filter_map(|told| match told {
@@ -75,54 +79,66 @@ fn an_acknowledgement_after_a_fault_is_found_out() {
     };
     let before = [begun(1), begun(2), ended(1)].map(|told| told.to_string());
     let after = [ended(2), begun(3), ended(3), begun(4)].map(|told| told.to_string());
-    let lines = [&before[..], &["unavailable".into()], &after].concat();
-    assert_eq!(acknowledged_after(&lines, "unavailable"), 1);
+    let mark = "4711  fsync(5) = -1 EIO (Input/output error) (INJECTED)";
+    let lines = [&before[..], &[mark.into()], &after].concat();
+    assert_eq!(acknowledged_after(&lines, INJECTED), 1);
 }
 
-/// Lets each of the first calls fail in turn, and judges what is left. Returns how often the store
-/// stopped, and how often it was not even opened.
-fn let_each_fail(call: &str, error: &str, last: u32) -> (u32, u32) {
-    let (mut stopped, mut not_opened, mut all) = (0, 0, Judged::default());
+/// What became of stores that met an error.
+#[derive(Debug, Default)]
+struct Met {
+    not_opened: u32,
+    /// Did not write any more.
+    stopped: u32,
+    /// Told that the disk was full.
+    full: u32,
+}
+
+/// Lets each of the first calls fail in turn, and judges what is left. Where `all_stop`, nothing that
+/// begins behind the call may be acknowledged.
+fn let_each_fail(call: &str, error: &str, last: u32, all_stop: bool) -> Met {
+    let (mut met, mut all) = (Met::default(), Judged::default());
     for number in 1..=last {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokens.db");
         pollster::block_on(prepare(&*open(&path)));
         let lines = meets(&path, call, error, number, false);
-        if lines.iter().any(|line| line.starts_with("not opened: ")) {
-            not_opened += 1;
-        }
-        if lines.iter().any(|line| line == "unavailable") {
-            stopped += 1;
-            assert_eq!(acknowledged_after(&lines, "unavailable"), 0, "{call} {error} {number}");
-        }
+        let has = |told: &dyn Fn(&str) -> bool| u32::from(lines.iter().any(|line| told(line)));
+        assert_eq!(has(&|line| line.contains(INJECTED)), 1, "{call} {error} {number}: never met");
+        let unavailable = format!("{FAILED}Unavailable");
+        met.not_opened += has(&|line| line.starts_with("not opened: "));
+        met.stopped += has(&|line| line == unavailable);
+        met.full += has(&|line| line == format!("{FAILED}Full"));
+        let mark = if all_stop { INJECTED } else { &unavailable };
+        assert_eq!(acknowledged_after(&lines, mark), 0, "{call} {error} {number}");
         all.add_all(pollster::block_on(judge_lines(&path, &lines, true)));
     }
-    println!("{call} {error}: {all:?}, {stopped} stopped, {not_opened} not opened");
+    println!("{call} {error}: {all:?}, {met:?}");
     assert_eq!((all.impossible, all.undecided), (0, 0), "{call} {error}: {all:?}");
-    (stopped, not_opened)
+    met
 }
 
 #[test]
 fn nothing_is_written_on_top_of_a_failed_write() {
     if has_strace() {
-        let (stopped, not_opened) = let_each_fail("pwrite64", "EIO", last());
-        assert!(stopped > 0 && stopped + not_opened == last(), "{stopped} {not_opened}");
+        let met = let_each_fail("pwrite64", "EIO", last(), true);
+        assert!(met.stopped > 0 && met.stopped + met.not_opened == last(), "{met:?}");
     }
 }
 
 #[test]
 fn nothing_is_written_on_top_of_a_failed_flush() {
     if has_strace() {
-        let (stopped, not_opened) = let_each_fail("fsync", "EIO", last());
-        assert!(stopped > 0 && stopped + not_opened == last(), "{stopped} {not_opened}");
+        let met = let_each_fail("fsync", "EIO", last(), true);
+        assert!(met.stopped > 0 && met.stopped + met.not_opened == last(), "{met:?}");
     }
 }
 
 #[test]
 fn a_file_system_that_has_become_read_only_stops_the_store() {
     if has_strace() {
-        let (stopped, not_opened) = let_each_fail("pwrite64", "EROFS", 10);
-        assert!(stopped > 0 && stopped + not_opened == 10, "{stopped} {not_opened}");
+        let met = let_each_fail("pwrite64", "EROFS", 10, true);
+        assert!(met.stopped > 0 && met.stopped + met.not_opened == 10, "{met:?}");
     }
 }
 
@@ -130,16 +146,16 @@ fn a_file_system_that_has_become_read_only_stops_the_store() {
 #[test]
 fn a_failed_read_is_told_and_nothing_is_lost() {
     if has_strace() {
-        let (stopped, not_opened) = let_each_fail("pread64", "EIO", last());
-        assert!(stopped > 0 && not_opened > 0, "{stopped} {not_opened}");
+        let met = let_each_fail("pread64", "EIO", last(), false);
+        assert!(met.stopped > 0 && met.not_opened > 0, "{met:?}");
     }
 }
 
 #[test]
 fn a_full_disk_stops_nobody_else() {
     if has_strace() {
-        let (stopped, _) = let_each_fail("pwrite64", "ENOSPC", last());
-        assert_eq!(stopped, 0);
+        let met = let_each_fail("pwrite64", "ENOSPC", last(), false);
+        assert!(met.stopped == 0 && met.full > 0, "{met:?}");
     }
 }
 
@@ -154,7 +170,8 @@ fn a_store_that_goes_on_after_a_fault_is_found_out() {
         let path = directory.path().join("tokens.db");
         pollster::block_on(prepare(&*open(&path)));
         let lines = meets(&path, "fsync", "EIO", number, true);
-        pollster::block_on(judge_lines(&path, &lines, false)).impossible > 0
+        let lost = pollster::block_on(judge_lines(&path, &lines, false)).impossible;
+        acknowledged_after(&lines, INJECTED) > 0 && lost > 0
     };
     assert!((5..15).any(is_found_out));
 }
@@ -171,11 +188,17 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
     command.args(["-m", "sh", script]).arg(&mounted);
     command.arg(std::env::current_exe().unwrap()).arg(&copy);
     command.env(PLACE, mounted.join("tokens.db")).env(WORK, "fill the disk");
-    let output = command.stderr(Stdio::null()).output();
-    let Some(output) = output.ok().filter(|output| is_root() && output.status.success()) else {
+    let can_be_done = |output: &Output| {
+        // It tells nothing where not even the namespace can be made.
+        output.status.code() != Some(IMPOSSIBLE)
+            && (output.status.success() || !output.stdout.is_empty())
+    };
+    let output = is_root().then(|| command.output()).and_then(Result::ok).filter(can_be_done);
+    let Some(output) = output else {
         not_run("a disk that is really full, which needs root and unshare");
         return;
     };
+    assert!(output.status.success(), "{output:?}");
     let told = String::from_utf8(output.stdout).unwrap();
     let (lines, then) = told.split_at(told.rfind("not opened: ").expect(&told));
     let created: Vec<_> = lines.lines().filter_map(|line| line.strip_prefix("created ")).collect();

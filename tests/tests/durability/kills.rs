@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokenkeep::{Token, TokenService, TokenStore, UserStore};
-use tokenkeep_tests::history::{Draw, Judged, Told, judge_with_what_is_left};
+use tokenkeep_tests::history::{Draw, Judged, Told, judge_with_what_is_left, prepare};
 
 use tokenkeep_tests::trail::{tokens, trail_is_whole};
 
 use crate::aftermath::open;
-use crate::child::{HASTY, PLACE, TOGETHER, WORK};
+use crate::child::{HASTY, PANICKED, PLACE, TOGETHER, WORK};
 
 fn kills() -> u64 {
     let kills = std::env::var("TOKENKEEP_KILLS").ok();
@@ -65,6 +65,20 @@ fn last(lines: &[String], word: &str) -> u64 {
     numbers.max().unwrap_or(0)
 }
 
+/// The lines of a child that does everything for a while, and is not killed.
+fn not_killed(path: &Path, hasty: bool) -> Vec<String> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child::child_process", "--nocapture"]);
+    command.env(PLACE, path).env(WORK, "everything for a while").stdout(Stdio::piped());
+    if hasty {
+        command.env(HASTY, "1");
+    }
+    let mut child = command.spawn().unwrap();
+    let lines = lines_of(child.stdout.take().unwrap());
+    assert!(child.wait().unwrap().success(), "{lines:?}");
+    lines
+}
+
 /// Kills one child, and judges what it left behind.
 async fn kill_once(number: u64, hasty: bool) -> Judged {
     let directory = tempfile::tempdir().unwrap();
@@ -94,6 +108,8 @@ pub(crate) async fn judge_rows(
     let service = TokenService::builder(store.clone(), users).open().await.unwrap();
     let judged = judge_with_what_is_left(service, "killed", told).await;
     if keeps_all {
+        let panicked = lines.iter().find(|line| line.starts_with(PANICKED));
+        assert_eq!(panicked, None);
         trail_is_whole(&*store).await;
         reconciles_are_whole(&rows, last(lines, "reconciled "));
         sweeps_are_kept(&rows, last(lines, "swept "));
@@ -152,4 +168,16 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
 #[test]
 fn a_store_that_acknowledges_first_is_found_out() {
     assert!(all(10, true).impossible > 0);
+}
+
+/// It is the kills that find it out: without them, nobody can tell.
+#[test]
+fn a_store_that_acknowledges_first_loses_nothing_unless_it_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    pollster::block_on(prepare(&*open(&path)));
+    let lines = not_killed(&path, true);
+    let judged = pollster::block_on(judge_lines(&path, &lines, true));
+    assert_eq!((judged.impossible, judged.undecided), (0, 0), "{judged:?}");
+    assert!(judged.linearizable > 0);
 }
