@@ -3,6 +3,7 @@
 #![no_main]
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
@@ -60,8 +61,8 @@ fn query(input: &mut Bytes<'_>) -> TokenQuery {
         1 => filter.expiring = Some(input.flag()),
         2 => filter.expired_before = Timestamp::from_micros(input.integer()),
         3 => filter.managed_prefix = Some(text(input)),
-        4 => visibility = Visibility::Limited { owner: owner(input), also: Vec::new() },
-        5 => search.push(SearchWord { text: text(input), owners: vec![owner(input)] }),
+        4 => visibility = Visibility::Limited { owner: owner(input), also: BTreeSet::new() },
+        5 => search.push(SearchWord { text: text(input), owners: [owner(input)].into() }),
         _ => {}
     }
     let limit = u32::try_from(1 + input.below(9)).unwrap();

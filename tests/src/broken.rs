@@ -97,6 +97,8 @@ pub enum Bug {
     AcceptsTakenNames,
     /// Does the changes of a batch in the order of their tokens.
     ReordersChanges,
+    /// Does the first of those changes of a batch that stand in each other's way.
+    MergesABatch,
     /// Drops events.
     DropsEvents,
     /// Drops an event's changed fields.
@@ -385,6 +387,17 @@ impl TokenStore for BrokenStore {
                 commit.events.iter_mut().for_each(|event| event.changed = TokenFields::NONE);
             }
             Bug::ReordersChanges => commit.changes.sort_by_key(|change| change.token_id()),
+            Bug::MergesABatch => {
+                if let Err(
+                    CommitError::Stale { change: place @ 1.., .. }
+                    | CommitError::Taken { change: place @ 1.., .. },
+                ) = self.inner.commit(commit.clone()).await
+                {
+                    commit.changes.truncate(place);
+                } else {
+                    return Ok(());
+                }
+            }
             Bug::RefusesEmptyBatches if commit.changes.is_empty() => {
                 let kind = tokenkeep::StoreErrorKind::Other;
                 return Err(StoreError::new("broken", kind).into());

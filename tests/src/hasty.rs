@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token, TokenPage,
-    TokenQuery, TokenStore, Touch,
+    Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
+    TokenPage, TokenQuery, TokenStore, Touch,
 };
 use tokenkeep_memory::MemoryStore;
 use tokio::sync::Mutex;
@@ -74,5 +74,9 @@ impl TokenStore for HastyStore {
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.front.prune_events(before).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        TokenStore::changes(&self.front)
     }
 }

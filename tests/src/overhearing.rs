@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token, TokenPage,
-    TokenQuery, TokenStore, Touch,
+    Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
+    TokenPage, TokenQuery, TokenStore, Touch,
 };
 
 /// Wraps a store, and keeps the `Debug` of every argument and every answer.
@@ -70,5 +70,9 @@ impl TokenStore for OverhearingStore {
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.hear(self.inner.prune_events(self.hear(before)).await)
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        self.inner.changes()
     }
 }

@@ -43,9 +43,11 @@ pub async fn trail_is_whole(store: &dyn TokenStore) {
         tokens(store).await.into_iter().map(|token| (token.id, token)).collect();
     for (id, mut events) in of_token {
         events.sort_by_key(|event| event.revision);
-        // Who sees a key changes nothing.
-        events.retain(|event| event.kind != EventKind::KeyViewed);
-        let ends = |event: &Event| matches!(event.kind, EventKind::Deleted | EventKind::Expired);
+        // Who sees a key changes nothing, unless it is sealed anew.
+        events.retain(|event| event.kind != EventKind::KeyViewed || !event.changed.is_empty());
+        let ends = |event: &Event| {
+            matches!(event.kind, EventKind::Deleted | EventKind::Expired | EventKind::Consumed)
+        };
         let (writes, end): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| !ends(event));
         let revisions: Vec<_> = writes.iter().map(|event| event.revision.get()).collect();
         match (there.remove(&id), end.as_slice()) {

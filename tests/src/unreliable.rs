@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission, Permissions,
-    Profile, StoreError, StoreErrorKind, Timestamp, Token, TokenId, TokenPage, TokenQuery,
-    TokenStore, Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission,
+    Permissions, Profile, StoreError, StoreErrorKind, Timestamp, Token, TokenId, TokenPage,
+    TokenQuery, TokenStore, Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 
 use crate::backend::Backend;
@@ -81,6 +81,10 @@ impl TokenStore for UnreliableStore {
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.tokens.prune_events(before).await
     }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        None
+    }
 }
 
 #[async_trait]
@@ -115,6 +119,10 @@ impl UserDirectory for UnreliableStore {
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
         self.users.users_matching(word).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        None
     }
 }
 

@@ -35,7 +35,7 @@ impl Harness for Broken {
 }
 
 /// Every bug with the case that is meant for it.
-const BUGS: [(Bug, &str); 54] = [
+const BUGS: [(Bug, &str); 55] = [
     (Bug::IgnoresMarkers, "finds_a_token_by_each_of_its_names"),
     (Bug::TellsOnePepper, "tells_the_peppers_of_its_digests"),
     (Bug::FindsAnyToken, "answers_none_for_a_token_that_is_not_there"),
@@ -78,6 +78,7 @@ const BUGS: [(Bug, &str); 54] = [
     (Bug::CachesLists, "shows_every_acknowledged_commit_at_once"),
     (Bug::AcceptsEventsTwice, "refuses_an_event_that_is_there"),
     (Bug::ReordersChanges, "does_changes_in_the_order_given"),
+    (Bug::MergesABatch, "refuses_by_what_the_batch_has_done_before"),
     (Bug::DropsEvents, "does_all_of_a_batch_or_nothing"),
     (Bug::DropsChangedFields, "returns_every_field_of_an_event"),
     (Bug::Forgets, "keeps_what_was_acknowledged"),

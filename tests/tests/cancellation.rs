@@ -2,6 +2,7 @@
 //! the next operation succeeds, and nobody waits. 300 times on each, or as often as
 //! `TOKENKEEP_CANCELLATIONS` says.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokenkeep::{
-    Caller, Change, Commit, EventQuery, Expected, Intent, KeyChange, ManagedToken, Reconcile,
-    Timestamp, Token, TokenChange, TokenKey, TokenList, TokenService, TokenStore, UserId,
+    Caller, Change, Commit, EventQuery, Expected, Intent, KeyChange, KeyScheme, ManagedToken,
+    Reconcile, SealingKey, Timestamp, Token, TokenChange, TokenKey, TokenList, TokenService,
+    TokenStore, UserId,
 };
 use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::scene::{bearer, row, sealing, user};
@@ -34,7 +36,7 @@ const OPERATIONS: u64 = 22;
 
 /// One operation, once, on the tokens of the number. What becomes of it does not matter: it may meet
 /// what an earlier one has left.
-async fn operate(service: TokenService, operation: u64, number: u64, key: TokenKey) {
+async fn operate(service: TokenService, operation: u64, number: u64, keys: Keys) {
     let (name, system) = (&*format!("token-{number}"), &Caller::System);
     let change = TokenChange::new().description(number.to_string());
     let new = TokenChange::new().owner(OTHER);
@@ -43,8 +45,8 @@ async fn operate(service: TokenService, operation: u64, number: u64, key: TokenK
     let wanted = Reconcile::new([ManagedToken::present(marker, managed)]);
     let set = KeyChange::new(format!("a key that is long enough to be one, and the {number}th"));
     match operation {
-        0 => drop(service.authenticate(Some(&bearer(&key))).await),
-        1 => drop(service.authenticate_app_password("the owner", &key).await),
+        0 => drop(service.authenticate(Some(&bearer(&keys.api))).await),
+        1 => drop(service.authenticate_app_password("the owner", &keys.app_password).await),
         2 => drop(service.retrieve(system, name).await),
         3 => drop(service.view_key(system, name).await),
         4 => drop(service.used_by(system, name).await),
@@ -63,7 +65,7 @@ async fn operate(service: TokenService, operation: u64, number: u64, key: TokenK
         17 => drop(service.reconcile_dry_run(&wanted).await),
         18 => drop(service.owner_deleted(OTHER).await),
         19 => drop(service.sweep().await),
-        20 => drop(service.consume(Intent::Api, &key).await),
+        20 => drop(service.consume(Intent::Recovery, &keys.recovery).await),
         21 => drop(service.delete(system, name, Expected::Anything).await),
         other => panic!("{other}"),
     }
@@ -88,23 +90,44 @@ async fn dropped_after(polls: u64, call: impl Future<Output = ()>) -> bool {
     .await
 }
 
-/// A token that can be used, with its key, and one that has expired.
-async fn put(service: &TokenService, tokens: &dyn TokenStore, number: u64) -> TokenKey {
-    let own = TokenChange::new().identifier(format!("token-{number}")).intent(Intent::Api);
-    let own = service.create(&Caller::System, own.owner(OWNER)).await.unwrap();
+/// The keys of the tokens of a number.
+#[derive(Debug, Clone)]
+struct Keys {
+    api: TokenKey,
+    app_password: TokenKey,
+    recovery: TokenKey,
+}
+
+/// A token of each kind, one that has been used, and one that has expired. Their keys are sealed by
+/// an older key than that of `service`.
+async fn put(backend: &Backend, service: &TokenService, number: u64) -> Keys {
+    let older = backend.builder().keys(sealing()).open().await.unwrap();
+    let create = async |name: &str, intent| {
+        let token = TokenChange::new().identifier(format!("{name}-{number}")).intent(intent);
+        older.create(&Caller::System, token.owner(OWNER)).await.unwrap().key
+    };
+    let keys = Keys {
+        api: create("token", Intent::Api).await,
+        app_password: create("app-password", Intent::AppPassword).await,
+        recovery: create("recovery", Intent::Recovery).await,
+    };
+    let used = create("used", Intent::Api).await;
+    service.authenticate(Some(&bearer(&used))).await.unwrap();
     let (id, name) = (u128::from(number) << 64, format!("expired-{number}"));
     let old = row(id, &name, OWNER, &format!("the key of {name}"));
     let expires = Some(Timestamp::MIN);
     let old = Token { intent: Intent::AppPassword, expiring: true, expires, ..old };
     let changes = vec![Change::Insert(old.into())];
-    tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
-    own.key
+    backend.tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
+    keys
 }
 
 /// Tells how many futures were dropped, and how long the call behind one took at most.
 async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> (i64, Duration) {
     let builder = TokenService::builder(store, backend.users.clone()).cache(backend.cache);
-    let service = builder.keys(sealing()).open().await.unwrap();
+    let scheme = KeyScheme::sealing(SealingKey::new(2, [2; 32]));
+    let scheme = scheme.also_opening(SealingKey::new(1, [1; 32]));
+    let service = builder.keys(scheme).open().await.unwrap();
     for (id, name) in [(OWNER, "the owner"), (OTHER, "the other")] {
         backend.users.put_user(user(id, name)).await.unwrap();
     }
@@ -112,16 +135,20 @@ async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> (i64
     service.create(&Caller::System, canary).await.unwrap();
     let (mut drops, mut number, mut polls) = (0, 0, 0);
     let mut longest = Duration::ZERO;
+    let mut dropped_inside = BTreeSet::new();
     while drops < cancellations() {
         number += 1;
-        let key = put(&service, &*backend.tokens, number).await;
+        let keys = put(backend, &service, number).await;
         let mut all_done = true;
         for operation in 0..OPERATIONS {
-            let call = operate(service.clone(), operation, number, key.clone());
+            let call = operate(service.clone(), operation, number, keys.clone());
             if dropped_after(polls, call).await {
                 continue;
             }
             (drops, all_done) = (drops + 1, false);
+            if polls > 0 {
+                dropped_inside.insert(operation);
+            }
             let start = Instant::now();
             assert!(!backend.has_left_a_transaction());
             let next = TokenChange::new().description(drops.to_string());
@@ -133,6 +160,7 @@ async fn nobody_is_wedged(backend: &Backend, store: Arc<dyn TokenStore>) -> (i64
         }
         polls = if all_done { 0 } else { polls + 1 };
     }
+    assert_eq!(dropped_inside, (0..OPERATIONS).collect(), "some were never under way");
     (drops, longest)
 }
 

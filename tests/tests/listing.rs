@@ -1,10 +1,13 @@
 //! What a list shows, to whom, in which order and on which page.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tokenkeep::{
     Caller, Cursor, Expected, Intent, Permission, RequestField, Token, TokenError, TokenId,
     TokenList, TokenListing, UserId,
 };
+use tokenkeep_tests::meddling::MeddledStore;
 use tokenkeep_tests::scene::{ADMIN, ALICE, BOB, HOUR, Scene, row, shifted, start};
 
 const ALICES: Caller = Caller::User(ALICE);
@@ -294,6 +297,24 @@ async fn a_page_that_is_not_there_is_not_found() {
                 assert_eq!(error.to_json(), told);
             }
         }
+    }
+}
+
+#[pollster::test]
+async fn there_is_a_last_page_whatever_goes_while_it_is_looked_for() {
+    for scene in Scene::everywhere().await {
+        scene_of_many(&scene, 45).await;
+        let store = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let service = scene.service.clone();
+        store.between_lists(move || async move {
+            for number in 1..=30 {
+                let name = format!("t-{number:03}");
+                service.delete(&ADMIN, &name, Expected::Anything).await.unwrap();
+            }
+        });
+        let last = list(&[("page", "last")]);
+        let listing = scene.over(store).await.list(&ADMIN, &last).await.unwrap();
+        assert_eq!(place(&listing), [0, 0, 15, 1, 1, 1, 15], "{}", scene.name());
     }
 }
 

@@ -9,7 +9,8 @@ use proptest::sample::select;
 use tokenkeep::{
     Caller, Event, EventKind, EventQuery, Field, FieldError, Identifier, Intent, KeyScheme, Lookup,
     ManagedToken, ManualClock, Marker, Pepper, Reconcile, ReconcileError, ReconcileReport,
-    RequestField, Timestamp, Token, TokenChange, TokenField, TokenService, User, UserId,
+    RequestField, Timestamp, Token, TokenChange, TokenError, TokenField, TokenService, User,
+    UserId,
 };
 use tokenkeep_tests::backend::Backend;
 use tokenkeep_tests::properties::cases_at_least;
@@ -318,6 +319,26 @@ async fn a_key_is_handed_on_whatever_pepper_it_was_digested_with() {
         let header = format!("Bearer {}", key(letter));
         let bearer = second.authenticate(Some(header.as_bytes())).await.unwrap();
         assert_eq!(bearer.token.identifier.as_str(), name);
+    }
+}
+
+#[pollster::test]
+async fn json_that_cannot_be_read_wants_nothing_and_is_not_taken_for_that() {
+    let scene = Scene::new().await;
+    scene.create(alices("there").managed("m/there")).await;
+    for name in ["m/there", "m/missing"] {
+        let cut_off = TokenChange::from_json(b"{\"description\": \"x\"");
+        let wanted = Reconcile::new([present("m/new", alices("new")), present(name, cut_off)]);
+        let before = scene.rows().await;
+        for refused in [
+            scene.service.reconcile_dry_run(&wanted).await.map(drop),
+            scene.service.reconcile(&wanted).await.map(drop),
+        ] {
+            let Err(ReconcileError::Failed(TokenError::Body(_))) = refused else {
+                panic!("{refused:?}");
+            };
+        }
+        assert_eq!(scene.rows().await, before);
     }
 }
 

@@ -78,10 +78,16 @@ fn query() -> impl Strategy<Value = TokenQuery> {
     let visibility = prop_oneof![
         2 => Just(Visibility::All),
         1 => (user(), prop::collection::vec(id(), 0..3))
-            .prop_map(|(owner, also)| Visibility::Limited { owner, also }),
+            .prop_map(|(owner, also)| Visibility::Limited {
+                owner,
+                also: also.into_iter().collect()
+            }),
     ];
     let word = (select(vec!["a", "A", "ä", "%", "app_", "z"]), prop::collection::vec(user(), 0..2))
-        .prop_map(|(text, owners)| SearchWord { text: text.into(), owners });
+        .prop_map(|(text, owners)| SearchWord {
+            text: text.into(),
+            owners: owners.into_iter().collect(),
+        });
     let key = (select(SortField::ALL.to_vec()), any::<bool>())
         .prop_map(|(field, descending)| SortKey { field, descending });
     let window = (any::<bool>(), 0_u64..4, 1_u32..4).prop_map(|(by_cursor, offset, limit)| {

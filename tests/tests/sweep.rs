@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Caller, Commit, CommitError, Event, EventKind, EventQuery, Expected, Intent, KeyScheme, Lookup,
-    StoreError, StoreErrorKind, SweepReport, Timestamp, Token, TokenChange, TokenError, TokenId,
-    TokenPage, TokenQuery, TokenService, TokenStore, Touch,
+    Caller, Changes, Commit, CommitError, Event, EventKind, EventQuery, Expected, Intent,
+    KeyScheme, Lookup, StoreError, StoreErrorKind, SweepReport, Timestamp, Token, TokenChange,
+    TokenError, TokenId, TokenPage, TokenQuery, TokenService, TokenStore, Touch,
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::backend::Backend;
@@ -205,6 +205,10 @@ impl TokenStore for ConfusedStore {
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.0.prune_events(before).await
     }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        self.0.changes()
+    }
 }
 
 #[pollster::test]
@@ -282,6 +286,22 @@ async fn the_events_of_a_long_sweep_tell_when_each_happened() {
     assert_eq!(scene.over(store).await.sweep().await.unwrap().deleted, 300);
     let times: BTreeSet<_> = scene.events().await.iter().map(|event| event.at).collect();
     assert_eq!(times, [began, scene.now()].into());
+}
+
+/// A sweep that takes longer than the tokens live which it renews.
+#[pollster::test]
+async fn a_sweep_does_not_meet_again_what_it_has_renewed() {
+    let scene = Scene::on(Backend::memory()).await;
+    let past = shifted(scene.now(), -1);
+    scene.insert((0..300).map(|number| expiring(number, Intent::Api, past))).await;
+    let store = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+    for _ in 0..10 {
+        let clock = scene.clock.clone();
+        store.between_lists(move || async move { clock.advance(Duration::from_hours(9_000)) });
+    }
+    let report = scene.over(store).await.sweep().await.unwrap();
+    assert_eq!(counts(report), (300, 0, 0));
+    assert!(scene.tokens().await.iter().all(|token| token.revision.get() == 2));
 }
 
 /// How many of the tokens that had expired are deleted or renewed.

@@ -81,14 +81,22 @@ async fn a_lost_commit_that_another_has_overtaken_was_not_done() {
     let updated = service.partial_update(&ALICE, "alice-app", change).await.unwrap();
     assert_eq!(updated.view.revision().get(), 4);
 
-    // A key is not shown because somebody else has seen it.
-    let before = memory.clone();
-    meddled.before_next_commit(move || async move {
-        let other = TokenService::builder(before.clone(), before);
-        let other = other.keys(key_scheme()).open().await.unwrap();
-        other.view_key(&Caller::System, "alice-app").await.unwrap();
-    });
-    failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    // Somebody else's view shows no key to this one, and is not taken for its deletion.
+    let somebody_views = || {
+        let before = memory.clone();
+        meddled.before_next_commit(move || async move {
+            let other = TokenService::builder(before.clone(), before);
+            let other = other.keys(key_scheme()).open().await.unwrap();
+            other.view_key(&Caller::System, "alice-app").await.unwrap();
+        });
+        failing.fail_next_commit(StoreErrorKind::OutcomeUnknown);
+    };
+    somebody_views();
+    let viewing = TokenService::builder(meddled.clone(), memory.clone()).keys(key_scheme());
+    let shown = viewing.open().await.unwrap().view_key(&Caller::System, "alice-app").await;
+    let shown = shown.unwrap_err();
+    assert!(shown.is_outcome_unknown(), "{shown:?}");
+    somebody_views();
     let deleted = service.delete(&ALICE, "alice-app", Expected::Anything).await;
     assert!(deleted.unwrap_err().is_outcome_unknown(), "the view took nothing away");
 }

@@ -99,12 +99,15 @@ impl TokenApi {
         Self { service, prefix: DEFAULT_PREFIX.to_owned(), callers: Callers::Bearer }
     }
 
-    /// The path under which the API is, instead of [`DEFAULT_PREFIX`]. It is taken literally. A
-    /// router that is nested instead works as well, but its document does not know the outer path.
+    /// The path under which the API is, instead of [`DEFAULT_PREFIX`], as it stands in a request:
+    /// what a path can hold in encoded form only, such as white space, has to be encoded. Braces are,
+    /// as every client spells them so. A router that is nested instead works as well, but its document
+    /// does not know the outer path.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
-        self.prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
+        let prefix = prefix.replace('{', "%7B").replace('}', "%7D");
+        self.prefix = if prefix.is_empty() { prefix } else { format!("/{prefix}") };
         self
     }
 
@@ -125,8 +128,7 @@ impl TokenApi {
     {
         let document = openapi::document(&self.prefix, self.callers);
         let schema = get(async move || openapi::answer(&document)).fallback(schema_is_read_only);
-        // Braces have a meaning in routes.
-        let prefix = self.prefix.replace('{', "{{").replace('}', "}}");
+        let prefix = &self.prefix;
         let tokens = format!("{prefix}/core/tokens");
         Router::new()
             .route(&tokens, any(answer))

@@ -37,6 +37,7 @@ macro_rules! __store_cases {
             commit::refuses_values_that_are_taken ["commit.8"],
             commit::reports_the_first_of_several_taken_values ["commit.8"],
             commit::does_changes_in_the_order_given ["commit.9"],
+            commit::refuses_by_what_the_batch_has_done_before ["commit.7", "commit.8", "commit.9"],
             commit::keeps_what_was_acknowledged ["commit.12"],
             commit::does_a_batch_of_nothing ["commit.13"],
             commit::refuses_an_event_that_is_there ["commit.15"],

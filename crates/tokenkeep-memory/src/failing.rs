@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Lookup, Permission, Permissions, Profile, StoreError,
-    StoreErrorKind, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch,
-    UserDirectory, UserId,
+    Changes, Commit, CommitError, Event, EventQuery, Lookup, Permission, Permissions, Profile,
+    StoreError, StoreErrorKind, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore,
+    Touch, UserDirectory, UserId,
 };
 
 /// Wraps a store and fails when it is told to, to test what a service does then.
@@ -159,6 +159,10 @@ impl TokenStore for FailingStore {
         self.calls.check()?;
         self.inner.prune_events(before).await
     }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        self.inner.changes()
+    }
 }
 
 #[async_trait]
@@ -199,5 +203,9 @@ impl UserDirectory for FailingDirectory {
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
         self.calls.check()?;
         self.inner.users_matching(word).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        self.inner.changes()
     }
 }

@@ -65,7 +65,7 @@ async fn run_all(
 }
 
 /// Whether a value that a token wants for itself belongs to another.
-fn is_taken(refusal: &Refusal) -> bool {
+pub(crate) fn is_taken(refusal: &Refusal) -> bool {
     refusal.violates(&SqlState::UNIQUE_VIOLATION, "tokenkeep_token_")
 }
 

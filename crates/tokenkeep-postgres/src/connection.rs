@@ -130,8 +130,7 @@ impl Connection {
         let client = client(self.object.as_ref())?;
         self.is_idle = false;
         self.in_transaction = true;
-        let results = within(self.patience, pipeline(client, statements)).await?;
-        let results: Vec<_> = results.into_iter().map(|rows| rows.map_err(Fault::from)).collect();
+        let results = pipeline(client, statements, self.patience).await?;
         self.is_idle = results.iter().all(is_idle_after);
         Ok(results)
     }
@@ -206,14 +205,16 @@ async fn within<T>(
     }
 }
 
-/// Sends `BEGIN` and the statements before the first answer is there.
+/// Sends `BEGIN` and the statements before the first answer is there, and waits for each answer as
+/// long as `patience` says.
 async fn pipeline(
     client: &ClientWrapper,
     statements: &[&Statement<'_>],
-) -> Result<Vec<Result<u64, Error>>, Error> {
+    patience: Duration,
+) -> Result<Vec<Result<u64, Fault>>, Fault> {
     let mut prepared = Vec::with_capacity(statements.len());
     for statement in statements {
-        prepared.push(client.prepare_cached(&statement.sql).await?);
+        prepared.push(within(patience, client.prepare_cached(&statement.sql)).await?);
     }
     let mut begun = Box::pin(client.batch_execute("BEGIN"));
     let begun_at_once = send(begun.as_mut()).await;
@@ -224,13 +225,17 @@ async fn pipeline(
     }
     match begun_at_once {
         Poll::Ready(answer) => answer?,
-        Poll::Pending => begun.await?,
+        Poll::Pending => within(patience, begun).await?,
     }
     let mut results = Vec::with_capacity(sent.len());
     for (at_once, answer) in sent {
         results.push(match at_once {
-            Poll::Ready(answer) => answer,
-            Poll::Pending => answer.await,
+            Poll::Ready(answer) => answer.map_err(Fault::from),
+            Poll::Pending => match within(patience, answer).await {
+                // Those behind it would not be answered either.
+                Err(fault @ Fault::Broken(_)) => return Err(fault),
+                answer => answer,
+            },
         });
     }
     Ok(results)

@@ -73,15 +73,13 @@ async fn try_migrate(connections: &Connections) -> Result<(), Failure> {
     match version(&mut connection, SELECT).await {
         Ok(Some(NEWEST)) => return Ok(()),
         Ok(Some(found)) if found > NEWEST => return Err(newer(found)),
-        Ok(Some(_)) => {}
-        Ok(None) => connection.batch(INSERT).await?,
-        Err(Fault::Refused(refusal)) if refusal.state == SqlState::UNDEFINED_TABLE => {
-            connection.batch(CREATE).await?;
-            connection.batch(INSERT).await?;
-        }
-        Err(fault) => return Err(fault.into()),
+        Ok(_) => {}
+        Err(Fault::Refused(refusal)) if refusal.state == SqlState::UNDEFINED_TABLE => {}
+        Err(fault) => return Err(foreign(fault)),
     }
     connection.begin(&[]).await?;
+    connection.batch(CREATE).await?;
+    connection.batch(INSERT).await?;
     // Nobody else migrates until this transaction ends.
     let found = version(&mut connection, "SELECT version FROM tokenkeep_schema FOR UPDATE").await?;
     let found = found.unwrap_or_default();
@@ -108,10 +106,11 @@ const fn newer(found: i32) -> Failure {
     Failure::Refused(OpenError::Newer { found, known: NEWEST })
 }
 
-/// Tables that are there before their step are not ours.
+/// Tables that are there before their step, or have other columns, are not ours.
 fn foreign(fault: Fault) -> Failure {
+    let states = [SqlState::DUPLICATE_TABLE, SqlState::UNDEFINED_COLUMN];
     match fault {
-        Fault::Refused(refusal) if refusal.state == SqlState::DUPLICATE_TABLE => {
+        Fault::Refused(refusal) if states.contains(&refusal.state) => {
             Failure::Refused(OpenError::Foreign)
         }
         fault => fault.into(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission, Permissions,
-    Profile, StoreError, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, User,
-    UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission,
+    Permissions, Profile, StoreError, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore,
+    Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 
 use crate::error::OpenError;
@@ -72,6 +72,10 @@ impl TokenStore for PostgresStore {
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.run(|connections| events::prune(connections, before)).await
     }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        None
+    }
 }
 
 #[async_trait]
@@ -106,6 +110,10 @@ impl UserDirectory for PostgresStore {
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
         self.run(|connections| users::matching(connections, word)).await
+    }
+
+    fn changes(&self) -> Option<Arc<dyn Changes>> {
+        None
     }
 }
 

@@ -72,7 +72,10 @@ fn a_newer_schema_is_refused_untouched() {
     let database = database();
     connect(&database.url()).unwrap();
     database.query("UPDATE tokenkeep_schema SET version = 99").unwrap();
+    let before = tables(&database);
     let error = connect(&database.url()).unwrap_err();
+    let rows = database.query("SELECT version, directory_writes FROM tokenkeep_schema").unwrap();
+    assert_eq!((tables(&database), rows.concat()), (before, vec!["99".into(), "0".into()]));
     assert!(matches!(error, OpenError::Newer { found: 99, known: 1 }), "{error:?}");
     assert!(error.to_string().ends_with("update it"), "{error}");
 }
@@ -86,11 +89,14 @@ fn tables_of_another_program_are_refused_untouched() {
     database.query("CREATE TABLE tokenkeep_user (id text)").unwrap();
     let error = connect(&database.url()).unwrap_err();
     assert!(matches!(error, OpenError::Foreign), "{error:?}");
-    // The table of versions is there; nothing else was made.
     let names: Vec<_> = tables(&database).into_iter().map(|row| row[0].clone()).collect();
-    assert_eq!(names, ["tokenkeep_schema", "tokenkeep_user"]);
+    assert_eq!(names, ["tokenkeep_user"]);
     // Once they are out of the way, it goes on.
     database.query("DROP TABLE tokenkeep_user").unwrap();
+    database.query("CREATE TABLE tokenkeep_schema (of text)").unwrap();
+    let error = connect(&database.url()).unwrap_err();
+    assert!(matches!(error, OpenError::Foreign), "{error:?}");
+    database.query("DROP TABLE tokenkeep_schema").unwrap();
     connect(&database.url()).unwrap();
 }
 

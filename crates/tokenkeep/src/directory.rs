@@ -21,9 +21,11 @@ use crate::user::{Group, GroupId, Profile, User, UserId};
 /// authentication. Nothing may be cached beyond that.
 ///
 /// ```
+/// use std::sync::Arc;
+///
 /// use async_trait::async_trait;
 /// use tokenkeep::{
-///     Permission, Permissions, Profile, StoreError, TokenId, UserDirectory, UserId,
+///     Changes, Permission, Permissions, Profile, StoreError, TokenId, UserDirectory, UserId,
 /// };
 ///
 /// /// A host where nobody exists.
@@ -57,6 +59,9 @@ use crate::user::{Group, GroupId, Profile, User, UserId};
 ///     }
 ///     async fn users_matching(&self, _: &str) -> Result<Vec<UserId>, StoreError> {
 ///         Ok(Vec::new())
+///     }
+///     fn changes(&self) -> Option<Arc<dyn Changes>> {
+///         None
 ///     }
 /// }
 /// ```
@@ -141,16 +146,14 @@ pub trait UserDirectory: Debug + Send + Sync + 'static {
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError>;
 
     /// How a cache learns that a user has changed: the same one that the
-    /// [store](crate::TokenStore::changes) has, where both keep their rows together. `None`, as it is
-    /// by default, has the state of a token's owner read at each call.
+    /// [store](crate::TokenStore::changes) has, where both keep their rows together. `None`
+    /// has the state of a token's owner read at each call.
     ///
     /// # Behavior
     ///
     /// - **user-changes.1** When a user has been put or removed, that is counted from the
     ///   acknowledgement on, whichever handle and whichever process did it.
-    fn changes(&self) -> Option<Arc<dyn Changes>> {
-        None
-    }
+    fn changes(&self) -> Option<Arc<dyn Changes>>;
 }
 
 /// A directory that can be written: what backends offer to hosts that have no user table. Each

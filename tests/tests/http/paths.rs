@@ -120,21 +120,18 @@ async fn the_prefix_is_the_hosts_choice() {
         ("a/b/", "/a/b"),
         ("", ""),
         ("/", ""),
-        ("/{x}", "/{x}"),
+        ("/{x}", "/%7Bx%7D"),
         ("/%7E", "/%7E"),
     ] {
         let router: Router = api.clone().prefix(prefix).into_router();
         let get = async |path: &str, key| {
-            let uri = format!("{base}{path}").replace('{', "%7B").replace('}', "%7D");
-            let request = request("GET", &uri, key).body(Body::empty()).unwrap();
+            let request = request("GET", &format!("{base}{path}"), key);
+            let request = request.body(Body::empty()).unwrap();
             send(&router, request).await
         };
-        // A literal brace is spelled in its encoded form by every client.
-        if !prefix.contains('{') {
-            assert_eq!(get("/core/tokens/alice-api/", ADMIN).await.status, 200, "{prefix}");
-            let document = get("/schema/", "").await.json();
-            assert!(document["paths"].get(format!("{base}/core/tokens/")).is_some());
-        }
+        assert_eq!(get("/core/tokens/alice-api/", ADMIN).await.status, 200, "{prefix}");
+        let document = get("/schema/", "").await.json();
+        assert!(document["paths"].get(format!("{base}/core/tokens/")).is_some());
         assert_eq!(get("/api/v3/core/tokens/", ADMIN).await.status, 404);
     }
     let nested: Router = Router::new().nest("/outside", api.into_router());

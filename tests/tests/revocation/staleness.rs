@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokenkeep::{Caching, Expected, Intent, Token, TokenError, TokenService, VerifyCache};
+use tokenkeep::{
+    Caching, Expected, Intent, Token, TokenChange, TokenError, TokenService, VerifyCache,
+};
 use tokenkeep_tests::meddling::MeddledStore;
 use tokenkeep_tests::scene::{ADMIN, ALICE, HOUR, Scene, bearer, row, shifted};
 
@@ -42,6 +44,23 @@ async fn expiry_is_judged_at_each_call() {
         scene.clock.advance(hour + Duration::from_micros(1));
         let late = service.authenticate(Some(header)).await;
         assert!(matches!(late, Err(TokenError::InvalidKey)), "{}", scene.name());
+    }
+}
+
+#[pollster::test]
+async fn what_is_used_once_is_judged_by_the_store_whatever_a_cache_knows() {
+    for scene in Scene::everywhere().await {
+        let hour = Duration::from_hours(1);
+        let service = on_deaf(&scene, VerifyCache::of(100).accept_staleness(hour)).await;
+        let key = scene.create("link", Intent::Recovery).await.key;
+        // The cache meets it, and it is changed behind the cache's back.
+        assert!(service.authenticate(Some(&bearer(&key))).await.is_err());
+        let change = TokenChange::new().description("changed meanwhile");
+        scene.service.partial_update(&ADMIN, "link", change).await.unwrap();
+        let consumed = service.consume(Intent::Recovery, &key).await.unwrap();
+        assert_eq!(consumed.token.revision.get(), 2);
+        let again = service.consume(Intent::Recovery, &key).await;
+        assert!(matches!(again, Err(TokenError::InvalidKey)), "{}: {again:?}", scene.name());
     }
 }
 

@@ -216,6 +216,44 @@ pub(crate) async fn reports_the_first_of_several_taken_values(harness: &dyn Harn
     commit(&*store, changes([insert(&refused)])).await;
 }
 
+pub(crate) async fn refuses_by_what_the_batch_has_done_before(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let there = token(1);
+    insert_all(&*store, std::slice::from_ref(&there)).await;
+    let first = Token { managed: Some(marker("m")), ..token(2) };
+    let other = token(3);
+    let (id, managed) = (first.id, first.managed.clone());
+    let (name, key) = (first.identifier.clone(), first.key_digest.clone());
+    for (second, field) in [
+        (Token { id, ..other.clone() }, UniqueField::Id),
+        (Token { identifier: name, ..other.clone() }, UniqueField::Identifier),
+        (Token { managed, ..other.clone() }, UniqueField::Managed),
+        (Token { key_digest: key, ..other.clone() }, UniqueField::Key),
+    ] {
+        assert_taken(store.commit(changes([insert(&first), insert(&second)])).await, 1, field);
+    }
+    let after = revised(&there, |token| token.description = "after".into());
+    let replace = || Change::replace(&there, after.clone());
+    for (batch, current) in [
+        ([delete(&there), delete(&there)], None),
+        ([delete(&there), replace()], None),
+        ([replace(), replace()], Some(&after)),
+        ([replace(), delete(&there)], Some(&after)),
+        ([replace(), expect(&there)], Some(&after)),
+    ] {
+        assert_stale(store.commit(changes(batch)).await, 1, current);
+    }
+    assert_is(&*store, &there).await;
+    assert_eq!(by_id(&*store, first.id).await, None);
+
+    // What was inserted can be changed, and what was changed deleted.
+    let renamed = revised(&first, |token| token.identifier = identifier("renamed"));
+    let changed = Change::replace(&first, renamed.clone());
+    commit(&*store, changes([insert(&first), changed, replace(), delete(&after)])).await;
+    assert_is(&*store, &renamed).await;
+    assert_eq!(by_id(&*store, there.id).await, None);
+}
+
 pub(crate) async fn does_changes_in_the_order_given(harness: &dyn Harness) {
     let store = harness.open().await;
     let first = Token { managed: Some(marker("m")), ..token(1) };

@@ -1,5 +1,6 @@
 //! Listing tokens.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokenkeep::{
@@ -103,7 +104,7 @@ pub(crate) async fn shows_only_what_is_visible(harness: &dyn Harness) {
         |number: u8, name: &str, owner| Token { owner: UserId::new(owner), ..named(number, name) };
     let tokens = [of(1, "own", 1), of(2, "also", 2), of(3, "hidden", 2), of(4, "own-too", 1)];
     insert_all(&*store, &tokens).await;
-    let also = vec![TokenId::from_bytes([2; 16]), TokenId::from_bytes([9; 16])];
+    let also = BTreeSet::from([2, 9].map(|id| TokenId::from_bytes([id; 16])));
     let query = |owner, also| TokenQuery {
         visibility: Visibility::Limited { owner: UserId::new(owner), also },
         count: true,
@@ -112,7 +113,7 @@ pub(crate) async fn shows_only_what_is_visible(harness: &dyn Harness) {
     let page = list(&*store, &query(1, also.clone())).await;
     assert_eq!(names_of(&page.tokens), ["also", "own", "own-too"]);
     assert_eq!(page.total, Some(3));
-    assert_eq!(names(&*store, &query(1, Vec::new())).await, ["own", "own-too"]);
+    assert_eq!(names(&*store, &query(1, BTreeSet::new())).await, ["own", "own-too"]);
     assert_eq!(names(&*store, &query(3, also)).await, ["also"]);
     assert_eq!(names(&*store, &TokenQuery::default()).await.len(), 4);
 }
@@ -125,10 +126,10 @@ pub(crate) async fn searches_for_every_word(harness: &dyn Harness) {
         Token { owner: UserId::new(9), description: "Äpfel".into(), ..named(3, "other") },
     ];
     insert_all(&*store, &tokens).await;
-    let word = |text: &str| SearchWord { text: text.into(), owners: Vec::new() };
+    let word = |text: &str| SearchWord { text: text.into(), owners: BTreeSet::new() };
     let owned = |text: &str, owner| SearchWord {
         text: text.into(),
-        owners: vec![UserId::new(77), UserId::new(owner)],
+        owners: [UserId::new(77), UserId::new(owner)].into(),
     };
     let searches: [(Vec<SearchWord>, &[&str]); 12] = [
         (vec![word("backup")], &["backup_x", "svc"]),

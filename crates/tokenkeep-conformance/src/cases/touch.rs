@@ -7,12 +7,15 @@ use crate::sample::{assert_is, insert_all, time, token};
 
 pub(crate) async fn records_when_a_token_was_used(harness: &dyn Harness) {
     let store = harness.open().await;
+    let other_handle = harness.open().await;
     let (used, unused) = (token(1), token(2));
     insert_all(&*store, &[used.clone(), unused.clone()]).await;
     for at in [time(10), time(11)] {
         let touch = Touch { token: used.id, at };
         store.touch(&[touch]).await.expect("the store can be written");
-        assert_is(&*store, &Token { last_used: Some(at), ..used.clone() }).await;
+        for store in [&store, &other_handle] {
+            assert_is(&**store, &Token { last_used: Some(at), ..used.clone() }).await;
+        }
     }
     assert_is(&*store, &unused).await;
 }

@@ -146,6 +146,29 @@ async fn what_somebody_else_has_locked_is_given_up_in_time_and_nothing_is_change
     }
 }
 
+#[tokio::test]
+async fn a_commit_may_take_longer_than_any_of_its_statements() {
+    if !cluster_available("a_commit_may_take_longer_than_any_of_its_statements") {
+        return;
+    }
+    let database = cluster().database().unwrap();
+    let timeout = Duration::from_millis(400);
+    let options = PostgresOptions::new().max_connections(1).statement_timeout(timeout);
+    let (store, observer) = scene(&database, options).await;
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql \
+           AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END'; \
+         CREATE TRIGGER slow BEFORE INSERT ON tokenkeep_token \
+           FOR EACH ROW EXECUTE FUNCTION slow()";
+    observer.run(slow).await;
+    let start = Instant::now();
+    let changes = (10..20).map(|number| Change::Insert(token(number).into())).collect();
+    store.commit(Commit { changes, events: Vec::new() }).await.unwrap();
+    assert!(
+        start.elapsed() > timeout + Duration::from_secs(1),
+        "no longer than an answer may take"
+    );
+}
+
 /// Polls a future as often as told; `None` when it has not ended by then.
 async fn polled<F: Future + Unpin>(future: &mut F, times: usize) -> Option<F::Output> {
     let mut future = Pin::new(future);

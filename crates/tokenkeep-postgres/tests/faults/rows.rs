@@ -1,5 +1,7 @@
 //! What PostgreSQL cannot keep or cannot be asked for.
 
+use std::collections::BTreeSet;
+
 use tokenkeep::{
     Change, Commit, CommitError, Filter, Lookup, SearchWord, StoreErrorKind, Timestamp, Token,
     TokenQuery, TokenStore, UserDirectory,
@@ -53,7 +55,7 @@ async fn nobody_is_found_by_nul() {
         let query = TokenQuery { filter, ..TokenQuery::default() };
         assert_eq!(store.list(&query).await.unwrap().tokens, [], "{query:?}");
     }
-    let word = SearchWord { text: "a\0".into(), owners: Vec::new() };
+    let word = SearchWord { text: "a\0".into(), owners: BTreeSet::new() };
     let query = TokenQuery { search: vec![word], ..TokenQuery::default() };
     assert_eq!(store.list(&query).await.unwrap().tokens, []);
     assert_eq!(store.user_named("a\0").await.unwrap(), None);

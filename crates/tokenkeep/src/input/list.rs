@@ -1,6 +1,6 @@
 //! What a caller wants listed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fields::TokenField;
 use crate::input::datetime;
@@ -99,8 +99,9 @@ impl TokenList {
             "expires" => self.filter.expires = self.time(value),
             "expiring" => self.filter.expiring = boolean(value),
             "search" => {
-                self.search = search::words(value, Self::MAX_SEARCH_WORDS);
-                self.search_error = search_error(value, self.search.len());
+                let words = search::words(value, Self::MAX_SEARCH_WORDS);
+                self.search_error = search_error(value, words.len());
+                self.search = each_once(words);
             }
             "ordering" => self.order = value.split(',').filter_map(sort_key).collect(),
             "page" if !value.is_empty() => self.page = page_number(value),
@@ -241,6 +242,12 @@ impl Default for TokenList {
     }
 }
 
+/// The words without those that are there before, ASCII case ignored: each is looked for in every token.
+fn each_once(words: Vec<String>) -> Vec<String> {
+    let mut met = BTreeSet::new();
+    words.into_iter().filter(|word| met.insert(word.to_ascii_lowercase())).collect()
+}
+
 /// What is wrong with a search of so many words.
 fn search_error(search: &str, words: usize) -> Option<FieldError> {
     let max = TokenList::MAX_SEARCH_WORDS;
@@ -368,6 +375,12 @@ mod tests {
         assert_eq!(words(100), Ok(()));
         let errors = words(101).unwrap_err();
         assert_eq!(errors.get(RequestField::Search), [FieldError::TooManyWords { max: 100 }]);
+    }
+
+    #[test]
+    fn a_word_that_is_there_twice_is_looked_for_once() {
+        let searched = list(&[("search", "Deploy x,deploy X \u{e9} \u{c9}")]).search;
+        assert_eq!(searched, ["Deploy", "x", "\u{e9}", "\u{c9}"]);
     }
 
     #[test]

@@ -39,8 +39,9 @@ pub(crate) enum State {
 impl ManagedToken {
     /// A token that is to be there, with the fields that `wanted` sets: a missing one is created,
     /// one that differs in such a field is brought back, and fields that `wanted` leaves alone are
-    /// left alone. Of an `api` token the expiry is not looked at. A new token needs an identifier
-    /// and an owner.
+    /// left alone. Of an `api` token the expiry is not looked at, and at no revision that `wanted`
+    /// expects. A new token needs an identifier and an owner. A `wanted` whose JSON cannot be read
+    /// fails the whole reconcile, with [`TokenError::Body`].
     #[must_use]
     pub fn present(marker: Marker, wanted: TokenChange) -> Self {
         Self::new(marker, State::Present, wanted)

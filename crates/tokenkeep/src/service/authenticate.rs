@@ -110,18 +110,36 @@ impl TokenService {
     }
 
     /// The token of that intent that `key` opens at `now`.
-    pub(super) async fn valid_token(
+    async fn valid_token(
         &self,
         key: &str,
         intent: Intent,
         now: Timestamp,
     ) -> Result<Option<Arc<Token>>, StoreError> {
-        let known = match &self.parts.cache {
-            Some(cache) => self.known_by_key(key, cache).await?,
-            None => {
-                self.token_with_key(key).await?.map(|token| Known { token, owner_is_active: None })
-            }
-        };
+        match &self.parts.cache {
+            Some(cache) => self.if_valid(self.known_by_key(key, cache).await?, intent, now).await,
+            None => self.valid_token_in_store(key, intent, now).await,
+        }
+    }
+
+    /// The same, whatever a cache knows.
+    pub(super) async fn valid_token_in_store(
+        &self,
+        key: &str,
+        intent: Intent,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
+        let token = self.token_with_key(key).await?;
+        let known = token.map(|token| Known { token, owner_is_active: None });
+        self.if_valid(known, intent, now).await
+    }
+
+    async fn if_valid(
+        &self,
+        known: Option<Known>,
+        intent: Intent,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
         let is_valid = |token: &Token| token.intent == intent && !token.is_expired(now);
         let Some(known) = known.filter(|known| is_valid(&known.token)) else {
             return Ok(None);

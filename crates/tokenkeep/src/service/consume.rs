@@ -56,7 +56,8 @@ impl TokenService {
         }
         for _ in 0..MAX_ATTEMPTS {
             let now = self.parts.clock.now();
-            let token = self.valid_token(key.expose(), intent, now).await?;
+            // Not by a cache: what it still knows, it would know at each attempt.
+            let token = self.valid_token_in_store(key.expose(), intent, now).await?;
             let token = token.ok_or(TokenError::InvalidKey)?;
             let standing = Standing { caller: Caller::User(token.owner), is_superuser: false };
             let session = self.session_of(standing, now);

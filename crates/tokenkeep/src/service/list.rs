@@ -134,16 +134,26 @@ impl TokenService {
         list.check()?;
         let page_size = u64::from(list.page_size);
         let query = self.query(&session, list).await?;
-        let current = match list.page.ok_or(TokenError::InvalidPage)? {
+        let last_of = |total: u64| total.div_ceil(page_size).max(1);
+        let wanted = list.page.ok_or(TokenError::InvalidPage)?;
+        let mut current = match wanted {
             PageNumber::Number(number) => number,
-            PageNumber::Last => self.count(query.as_ref()).await?.div_ceil(page_size).max(1),
+            PageNumber::Last => last_of(self.count(query.as_ref()).await?),
         };
-        let offset = current.saturating_sub(1).saturating_mul(page_size);
-        let window = Window::Offset { offset, limit: list.page_size };
-        let page = self.page(query, window, true).await?;
-        let pagination = Pagination::of(current, page_size, page.total.unwrap_or_default());
-        let pagination = pagination.ok_or(TokenError::InvalidPage)?;
-        Ok(TokenListing { tokens: session.views(page.tokens).await?, pagination })
+        loop {
+            let offset = current.saturating_sub(1).saturating_mul(page_size);
+            let window = Window::Offset { offset, limit: list.page_size };
+            let page = self.page(query.clone(), window, true).await?;
+            let total = page.total.unwrap_or_default();
+            if let Some(pagination) = Pagination::of(current, page_size, total) {
+                return Ok(TokenListing { tokens: session.views(page.tokens).await?, pagination });
+            }
+            // There is a last page always, but it may just have gone.
+            match wanted {
+                PageNumber::Number(_) => return Err(TokenError::InvalidPage),
+                PageNumber::Last => current = last_of(total),
+            }
+        }
     }
 
     /// Lists the tokens that the caller sees, part after part: the page of `list` does not matter,
@@ -211,7 +221,7 @@ impl TokenService {
         }
         let mut search = Vec::with_capacity(list.search.len());
         for text in &list.search {
-            let owners = directory.users_matching(text).await?;
+            let owners = directory.users_matching(text).await?.into_iter().collect();
             search.push(SearchWord { text: text.clone(), owners });
         }
         let visibility = session.visibility().await?;
@@ -263,6 +273,7 @@ impl Session<'_> {
             return Ok(Visibility::All);
         }
         let also = directory.granted_tokens(owner, Permission::ViewToken).await?;
+        let also = also.into_iter().collect();
         Ok(Visibility::Limited { owner, also })
     }
 

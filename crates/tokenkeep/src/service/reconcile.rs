@@ -125,6 +125,9 @@ impl TokenService {
         let mut holders = Holders::default();
         let mut seen = Seen::default();
         for wanted in &tokens.tokens {
+            if let Some(error) = wanted.change.body_error() {
+                return Err(TokenError::Body(error.clone()).into());
+            }
             let outcome = if seen.markers.insert(&wanted.marker) {
                 let named = self.look_up_holders(wanted, &mut holders).await?;
                 let free = named.filter(|token| tokens.takes_over && token.managed.is_none());

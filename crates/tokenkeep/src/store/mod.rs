@@ -234,8 +234,7 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// [`StoreError`] when the store cannot be written.
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError>;
 
-    /// How a cache learns that tokens have changed; `None`, as it is by default, where the store
-    /// cannot tell.
+    /// How a cache learns that tokens have changed; `None` where the store cannot tell.
     ///
     /// # Behavior
     ///
@@ -243,9 +242,7 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     ///   counted from then on, whichever handle and whichever process made it. It counts as under
     ///   way, or is counted, from before anybody can see it.
     /// - **changes.2** It is the same one each time.
-    fn changes(&self) -> Option<Arc<dyn Changes>> {
-        None
-    }
+    fn changes(&self) -> Option<Arc<dyn Changes>>;
 }
 
 /// By what a token is looked up.

@@ -1,6 +1,7 @@
 //! What can be asked of a store.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::event::{Event, EventId};
@@ -14,6 +15,8 @@ use crate::user::UserId;
 ///
 /// ```
 /// # pollster::block_on(async {
+/// use std::collections::BTreeSet;
+///
 /// use tokenkeep::{
 ///     Filter, Intent, SearchWord, SortField, SortKey, TokenQuery, TokenStore, UserId, Visibility,
 ///     Window,
@@ -22,9 +25,9 @@ use crate::user::UserId;
 /// # let store = MemoryStore::new();
 ///
 /// let mut query = TokenQuery {
-///     visibility: Visibility::Limited { owner: UserId::new(2), also: Vec::new() },
+///     visibility: Visibility::Limited { owner: UserId::new(2), also: BTreeSet::new() },
 ///     filter: Filter { intent: Some(Intent::Api), ..Filter::default() },
-///     search: vec![SearchWord { text: "deploy".into(), owners: Vec::new() }],
+///     search: vec![SearchWord { text: "deploy".into(), owners: BTreeSet::new() }],
 ///     order: vec![SortKey { field: SortField::Expires, descending: true }],
 ///     window: Window::After { cursor: None, limit: 20 },
 ///     count: true,
@@ -67,7 +70,7 @@ pub enum Visibility {
         /// The owner.
         owner: UserId,
         /// The others.
-        also: Vec<TokenId>,
+        also: BTreeSet<TokenId>,
     },
 }
 
@@ -104,7 +107,7 @@ pub struct SearchWord {
     /// The word, without NUL.
     pub text: String,
     /// The owners whose username contains it, which a store cannot know.
-    pub owners: Vec<UserId>,
+    pub owners: BTreeSet<UserId>,
 }
 
 /// One key to sort by.
