@@ -83,7 +83,7 @@ impl Backend {
         Some(rows.collect())
     }
 
-    /// Whether it is in a transaction and does nothing for a second, where somebody else can tell: one
+    /// Whether it is in a transaction and stays there for ten seconds, where somebody else can tell: one
     /// of the sessions of a database, or the writer of a file that is shared.
     pub fn has_left_a_transaction(&self) -> bool {
         let is_in_one: Box<dyn Fn() -> bool> = match &self.place {
@@ -99,7 +99,7 @@ impl Backend {
                 Box::new(move || !database.query(left).unwrap().is_empty())
             }
         };
-        (0..100).all(|look| {
+        (0..1_000).all(|look| {
             thread::sleep(Duration::from_millis(look.min(10)));
             is_in_one()
         })

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -13,6 +13,10 @@ use tokenkeep::{
 use tokenkeep_memory::MemoryStore;
 use tokio::sync::Mutex;
 
+/// How many commits it is ahead of what is written, at most: so what is written is under way as long
+/// as anybody calls.
+const AHEAD: usize = 16;
+
 /// Answers from memory, and writes what was committed there into an empty store, one after the other,
 /// on a thread of its own. As long as all goes well nobody can tell: only what ends it before it has
 /// written can.
@@ -20,13 +24,13 @@ use tokio::sync::Mutex;
 pub struct HastyStore {
     front: MemoryStore,
     /// Locked from a commit until it is handed over, so that they are written in the same order.
-    later: Mutex<Sender<Commit>>,
+    later: Mutex<SyncSender<Commit>>,
     writer: JoinHandle<()>,
 }
 
 impl HastyStore {
     pub fn new(back: Arc<dyn TokenStore>) -> Self {
-        let (later, commits) = channel();
+        let (later, commits) = sync_channel(AHEAD);
         let writer = std::thread::spawn(move || {
             for commit in commits {
                 // Whoever asked has been told that it was done.

@@ -70,16 +70,20 @@ async fn check_encoding(connections: &Connections) -> Result<(), OpenError> {
 
 async fn try_migrate(connections: &Connections) -> Result<(), Failure> {
     let mut connection = connections.get().await?;
-    match version(&mut connection, SELECT).await {
+    let missing: &[&str] = match version(&mut connection, SELECT).await {
         Ok(Some(NEWEST)) => return Ok(()),
         Ok(Some(found)) if found > NEWEST => return Err(newer(found)),
-        Ok(_) => {}
-        Err(Fault::Refused(refusal)) if refusal.state == SqlState::UNDEFINED_TABLE => {}
+        Ok(Some(_)) => &[],
+        Ok(None) => &[INSERT],
+        Err(Fault::Refused(refusal)) if refusal.state == SqlState::UNDEFINED_TABLE => {
+            &[CREATE, INSERT]
+        }
         Err(fault) => return Err(foreign(fault)),
-    }
+    };
     connection.begin(&[]).await?;
-    connection.batch(CREATE).await?;
-    connection.batch(INSERT).await?;
+    for sql in missing {
+        connection.batch(sql).await?;
+    }
     // Nobody else migrates until this transaction ends.
     let found = version(&mut connection, "SELECT version FROM tokenkeep_schema FOR UPDATE").await?;
     let found = found.unwrap_or_default();

@@ -83,6 +83,13 @@ pub(crate) fn switch_on(
     if connection.set_db_config(behavior, true)? { Ok(()) } else { Err(Fault::Setting(setting)) }
 }
 
+/// Whether the log stays when the last connection is closed; else it is moved into the database and
+/// taken away. That it stays tells the next to open the file to check it.
+pub(crate) fn keep_log(connection: &Connection, keep: bool) -> Result<(), Fault> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)?;
+    Ok(())
+}
+
 /// Sets a pragma and reads it back.
 pub(crate) fn set(connection: &Connection, setting: &'static str, value: i64) -> Result<(), Fault> {
     connection.pragma_update(None, setting, value)?;

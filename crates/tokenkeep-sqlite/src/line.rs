@@ -8,12 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use tokenkeep::StoreErrorKind;
 
 use crate::error::{Failure, Fault};
-use crate::file::Identity;
+use crate::file::{Identity, keep_log};
 use crate::open::Durability;
 use crate::writer::Work;
 
@@ -100,7 +99,10 @@ impl Line {
     fn check_place(&mut self) {
         let (path, file) = &self.place;
         if self.broken.is_none() && !Identity::of(path).is_ok_and(|found| found == *file) {
-            self.give_up("the file was moved, deleted or replaced: open the store anew");
+            self.give_up(
+                "the file was moved, deleted or replaced: close the store, and move what is \
+                 beside it under its name to where it is now, before anybody opens the store anew",
+            );
         }
     }
 
@@ -230,12 +232,10 @@ impl Line {
         failure
     }
 
-    /// Writes no more. The log stays when the connection is closed: moved into the database by one that
-    /// has just failed, it would be gone, and with it what tells the next to open the file to check it.
+    /// Writes no more, and leaves the log.
     fn give_up(&mut self, cause: impl Into<String>) {
         if self.broken.is_none() {
-            let no_move = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-            let _ = self.connection.set_db_config(no_move, true);
+            let _ = keep_log(&self.connection, true);
             self.broken = Some(Failure::new(StoreErrorKind::Unavailable, cause));
         }
     }

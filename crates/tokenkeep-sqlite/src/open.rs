@@ -10,7 +10,7 @@ use tokenkeep::{ChangeCounters, Changes};
 
 use crate::changes::SharedChanges;
 use crate::error::{Fault, OpenError};
-use crate::file::{self, set};
+use crate::file::{self, keep_log, set};
 use crate::line::Line;
 use crate::maintenance::quick_check;
 use crate::reader::Readers;
@@ -194,8 +194,10 @@ impl SqliteOptions {
         }
         let had_log = file::log_size(&path).map_err(OpenError::io(&path))? > Some(0);
 
-        let alone = self.shut_others_out(&path)?;
+        let alone = self.shut_others_out(&path, had_log)?;
         let mut writer = self.connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // What is refused here is refused the next time, too.
+        keep_log(&writer, had_log)?;
         self.enter_wal(&writer, &path)?;
         // Its transaction also makes the log, which shows from here on that the file is open.
         match schema::migrate(&mut writer)? {
@@ -209,6 +211,7 @@ impl SqliteOptions {
         if self.check == CheckOnOpen::Always || (had_log && self.check == CheckOnOpen::WithLog) {
             quick_check(&writer)?;
         }
+        keep_log(&writer, false)?;
 
         let readers = Arc::new(self.readers_of(&path)?);
         let counters = Arc::new(ChangeCounters::new());
@@ -238,12 +241,13 @@ impl SqliteOptions {
 
     /// Makes sure that nobody in this process has the file open either, where this store is to have
     /// it for itself: a connection that wants it for itself in SQLite's own way finds out.
-    fn shut_others_out(&self, path: &Path) -> Result<Option<Alone>, OpenError> {
+    fn shut_others_out(&self, path: &Path, had_log: bool) -> Result<Option<Alone>, OpenError> {
         if self.sharing == Sharing::Shared {
             return Ok(None);
         }
         let first = file::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, Sharing::Shared)?;
         first.busy_timeout(self.busy_timeout).map_err(Fault::from)?;
+        keep_log(&first, had_log)?;
         let exclusive = first.pragma_update_and_check(None, "locking_mode", "exclusive", |row| {
             Ok(row.get_ref(0)?.as_str()? == "exclusive")
         });

@@ -15,7 +15,7 @@ use tempfile::tempdir;
 use tokenkeep::{
     Group, GroupId, StoreErrorKind, Timestamp, User, UserDirectory, UserId, UserStore,
 };
-use tokenkeep_sqlite::{CheckOnOpen, Durability, OpenError, SqliteOptions, SqliteStore};
+use tokenkeep_sqlite::{CheckOnOpen, Durability, OpenError, Sharing, SqliteOptions, SqliteStore};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -313,6 +313,25 @@ fn a_damaged_file_is_refused_after_an_unclean_end_or_when_asked_for() {
         }
     }
     assert_eq!(CheckOnOpen::default(), CheckOnOpen::WithLog);
+}
+
+/// Whoever starts it again, and again, gets no further.
+#[test]
+fn a_damaged_file_with_a_log_is_refused_each_time() {
+    for sharing in [Sharing::Shared, Sharing::SingleProcess] {
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("tokens.db");
+        filled(&path, true);
+        damage(&path);
+        let files = || [&path, &path.with_extension("db-wal")].map(|file| fs::read(file).unwrap());
+        let before = files();
+        for _ in 0..3 {
+            let error = SqliteOptions::new().sharing(sharing).open(&path).unwrap_err();
+            let OpenError::Store(error) = error else { panic!("{error:?}") };
+            assert!(matches!(error.kind(), StoreErrorKind::Corrupt { .. }), "{error:?}");
+            assert!(files() == before, "something was touched");
+        }
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn a_new_file_is_made_or_not_whenever_that_is_killed() {
     if !has_strace() {
         return;
     }
-    for call in ["pwrite64", "fsync", "linkat", "unlink"] {
+    for call in ["pwrite64", "fsync", "linkat", "?unlink,unlinkat"] {
         let (kills, parts) = kill_at_each_of_a_new_file("open", call);
         println!("a new file: killed at {kills} calls of {call}");
         assert!(kills > 0 && parts == 0, "{call}: {parts} of {kills} left a part of a file");
@@ -127,6 +127,9 @@ fn a_new_file_that_is_written_in_its_place_is_found_out() {
 /// left a file that cannot be opened.
 fn kill_at_each_of_a_new_file(work: &str, call: &str) -> (u32, u32) {
     let mut parts = 0;
+    let undisturbed = tempfile::tempdir().unwrap();
+    let path = undisturbed.path().join("tokens.db");
+    assert_eq!(killed_at(&path, work, call, 65_535), (true, true));
     for number in 1.. {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokens.db");

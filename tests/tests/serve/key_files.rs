@@ -87,6 +87,16 @@ fn a_key_file_that_is_missing_is_not_made_anew() {
     assert_eq!(view_key(&Serve::start(["--db", &place.db()]), &key), 200);
 }
 
+/// A database of which the log alone is left is none that is new.
+#[test]
+fn no_key_is_made_where_a_log_is_left() {
+    let place = Place::new();
+    fs::write(place.path("tokens.db-wal"), "the log of a database").unwrap();
+    let message = failure(&["--db", &place.db()]);
+    assert!(message.contains("tokens.db.key is missing"), "{message}");
+    assert!(!Path::new(&place.path("tokens.db.key")).exists());
+}
+
 #[test]
 fn sealing_keys_and_peppers_can_be_changed() {
     let place = Place::new();

@@ -44,12 +44,18 @@ fn sealing_keys(arguments: &Arguments) -> Result<Option<(Secret, Vec<Secret>)>> 
 /// The keys in the file beside a database, which is made for a new one, and for none that is there:
 /// keys that are sealed already would stay sealed.
 fn beside(database: &Path) -> Result<(Secret, Vec<Secret>)> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".key");
-    let path = PathBuf::from(path);
+    let beside = |suffix| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(suffix);
+        PathBuf::from(path)
+    };
+    let path = beside(".key");
+    // The log alone is left of a database that was there, too.
+    let was_there =
+        [database.to_owned(), beside("-wal")].iter().any(|path| path.symlink_metadata().is_ok());
     match secret_file::read(&path)? {
         Some(secrets) => Ok(secrets),
-        None if database.symlink_metadata().is_ok() => Err(format!(
+        None if was_there => Err(format!(
             "{} is missing, the sealing key of {}: put it back, or choose --no-view-key",
             path.display(),
             database.display()

@@ -152,7 +152,7 @@ async fn a_commit_may_take_longer_than_any_of_its_statements() {
         return;
     }
     let database = cluster().database().unwrap();
-    let timeout = Duration::from_millis(400);
+    let timeout = Duration::from_secs(2);
     let options = PostgresOptions::new().max_connections(1).statement_timeout(timeout);
     let (store, observer) = scene(&database, options).await;
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql \
@@ -161,7 +161,7 @@ async fn a_commit_may_take_longer_than_any_of_its_statements() {
            FOR EACH ROW EXECUTE FUNCTION slow()";
     observer.run(slow).await;
     let start = Instant::now();
-    let changes = (10..20).map(|number| Change::Insert(token(number).into())).collect();
+    let changes = (10..26).map(|number| Change::Insert(token(number).into())).collect();
     store.commit(Commit { changes, events: Vec::new() }).await.unwrap();
     assert!(
         start.elapsed() > timeout + Duration::from_secs(1),
