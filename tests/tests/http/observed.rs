@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +12,7 @@ use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::backend::{Loaded, LoadedMemory};
 use tokenkeep_tests::fixture::Fixture;
 use tokenkeep_tests::http::{request, send};
-use tracing::Level;
+use tracing::{Dispatch, Level};
 
 use crate::app::{ADMIN, App, TOKENS, assert_detail};
 
@@ -32,6 +32,11 @@ impl io::Write for Log {
 
 /// Runs something, and returns all that it logs at the finest level, with its metrics.
 fn observe(run: impl Future<Output = ()>) -> (String, Snapshotter) {
+    // While there is one subscriber, tracing asks the thread that comes to an event first whether
+    // anybody wants it: another test's, which has none, would answer for this one.
+    static ANOTHER: LazyLock<Dispatch> =
+        LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+    LazyLock::force(&ANOTHER);
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -133,17 +133,17 @@ impl TokenService {
         let session = self.session(caller).await?;
         list.check()?;
         let page_size = u64::from(list.page_size);
-        let query = self.query(&session, list).await?;
+        let mut query = self.query(&session, list).await?;
         let last_of = |total: u64| total.div_ceil(page_size).max(1);
         let wanted = list.page.ok_or(TokenError::InvalidPage)?;
         let mut current = match wanted {
             PageNumber::Number(number) => number,
-            PageNumber::Last => last_of(self.count(query.as_ref()).await?),
+            PageNumber::Last => last_of(self.count(&mut query).await?),
         };
         loop {
             let offset = current.saturating_sub(1).saturating_mul(page_size);
             let window = Window::Offset { offset, limit: list.page_size };
-            let page = self.page(query.clone(), window, true).await?;
+            let page = self.page(&mut query, window, true).await?;
             let total = page.total.unwrap_or_default();
             if let Some(pagination) = Pagination::of(current, page_size, total) {
                 return Ok(TokenListing { tokens: session.views(page.tokens).await?, pagination });
@@ -198,9 +198,9 @@ impl TokenService {
     ) -> Result<TokenSlice, TokenError> {
         let session = self.session(caller).await?;
         list.check()?;
-        let query = self.query(&session, list).await?;
+        let mut query = self.query(&session, list).await?;
         let window = Window::After { cursor, limit: list.page_size };
-        let page = self.page(query, window, false).await?;
+        let page = self.page(&mut query, window, false).await?;
         Ok(TokenSlice { tokens: session.views(page.tokens).await?, next: page.next })
     }
 
@@ -229,21 +229,20 @@ impl TokenService {
         Ok(Some(TokenQuery { visibility, filter, search, order, ..TokenQuery::default() }))
     }
 
-    async fn count(&self, query: Option<&TokenQuery>) -> Result<u64, StoreError> {
+    async fn count(&self, query: &mut Option<TokenQuery>) -> Result<u64, StoreError> {
         let window = Window::Offset { offset: 0, limit: 0 };
-        Ok(self.page(query.cloned(), window, true).await?.total.unwrap_or_default())
+        Ok(self.page(query, window, true).await?.total.unwrap_or_default())
     }
 
     async fn page(
         &self,
-        query: Option<TokenQuery>,
+        query: &mut Option<TokenQuery>,
         window: Window,
         count: bool,
     ) -> Result<TokenPage, StoreError> {
-        match query {
-            Some(query) => self.parts.list(&TokenQuery { window, count, ..query }).await,
-            None => Ok(TokenPage::default()),
-        }
+        let Some(query) = query else { return Ok(TokenPage::default()) };
+        (query.window, query.count) = (window, count);
+        self.parts.list(query).await
     }
 
     /// Every token that passes a filter.
