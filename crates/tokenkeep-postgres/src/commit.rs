@@ -3,11 +3,10 @@
 use std::iter::once;
 
 use tokenkeep::{Commit, CommitError, StoreError, StoreErrorKind};
-use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::connection::{Cause, Transacted};
-use crate::error::{Fault, Refusal, error};
+use crate::error::{Fault, error};
 use crate::explain::explain;
 use crate::pool::{Connections, MAX_ATTEMPTS};
 use crate::statement::Statement;
@@ -41,7 +40,7 @@ pub(crate) async fn commit(connections: &Connections, commit: &Commit) -> Result
 async fn run_one(connections: &Connections, step: &Statement<'_>) -> Result<Option<usize>, Fault> {
     match connections.execute(&step.sql, &step.values).await {
         Ok(rows) => Ok(rows.is_empty().then_some(0)),
-        Err(Fault::Refused(refusal)) if is_taken(&refusal) => Ok(Some(0)),
+        Err(Fault::Refused(refusal)) if refusal.is_token_taken() => Ok(Some(0)),
         Err(fault) => Err(fault),
     }
 }
@@ -56,17 +55,12 @@ async fn run_all(
     let statements: Vec<_> = once(&lock).chain(steps).collect();
     match connections.transact(&statements).await? {
         Transacted::Committed => Ok(None),
-        Transacted::RolledBack(_, Cause::Refusal(refusal)) if !is_taken(&refusal) => {
+        Transacted::RolledBack(_, Cause::Refusal(refusal)) if !refusal.is_token_taken() => {
             Err(Fault::Refused(refusal))
         }
         // The lock is in front of the steps.
         Transacted::RolledBack(place, _) => Ok(Some(place.saturating_sub(1))),
     }
-}
-
-/// Whether a value that a token wants for itself belongs to another.
-pub(crate) fn is_taken(refusal: &Refusal) -> bool {
-    refusal.violates(&SqlState::UNIQUE_VIOLATION, "tokenkeep_token_")
 }
 
 /// Locks the tokens in the order of their ids, so that commits that want the same ones wait for

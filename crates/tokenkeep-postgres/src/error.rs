@@ -93,6 +93,11 @@ impl Refusal {
         conflicts.contains(&self.state) || self.is_of_connection()
     }
 
+    /// Whether a value that a token wants for itself belongs to another.
+    pub(crate) fn is_token_taken(&self) -> bool {
+        self.violates(&SqlState::UNIQUE_VIOLATION, "tokenkeep_token_")
+    }
+
     /// Whether another connection may do better: this one knows a plan or a statement that the
     /// server does not, or has been left at a server that no longer accepts writes.
     fn is_of_connection(&self) -> bool {

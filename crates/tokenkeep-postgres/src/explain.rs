@@ -3,7 +3,6 @@
 use tokenkeep::{Change, Commit, CommitError, Revision, StoreError, Token, TokenId, UniqueField};
 use tokio_postgres::Row;
 
-use crate::commit::is_taken;
 use crate::connection::Connection;
 use crate::error::Fault;
 use crate::pool::Connections;
@@ -51,7 +50,7 @@ async fn ask_behind(
         match result {
             Ok(rows) if step.wants.are(rows) => {}
             Ok(_) => return Ok(None),
-            Err(Fault::Refused(refusal)) if is_taken(&refusal) => return Ok(None),
+            Err(Fault::Refused(refusal)) if refusal.is_token_taken() => return Ok(None),
             Err(fault) => return Err(fault),
         }
     }

@@ -75,7 +75,7 @@ pub(crate) fn connect(path: &Path, mode: OpenFlags, sharing: Sharing) -> Result<
 }
 
 /// Switches a behavior on, and checks that it is.
-pub(crate) fn switch_on(
+fn switch_on(
     connection: &Connection,
     behavior: DbConfig,
     setting: &'static str,

@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use tokenkeep_tests::history::{Judged, Told, prepare};
 use tokenkeep_tests::trail::{tokens, trail_is_whole};
 
 use crate::aftermath::open;
 use crate::at_every_write::{has_strace, not_run};
-use crate::child::{FAILED, HASTY, PLACE, WORK};
-use crate::kills::{judge_lines, lines_of};
+use crate::child::{FAILED, PLACE, WORK};
+use crate::kills::{as_child, judge_lines, told_by};
 use crate::power_cuts::{IMPOSSIBLE, is_root};
 
 /// Up to which write, or flush, each is made to fail in turn.
@@ -33,18 +33,8 @@ fn meets(path: &Path, call: &str, error: &str, number: u32, hasty: bool) -> Vec<
         .arg(path)
         .arg("-P")
         .arg(path.with_extension("db-wal"))
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "child::child_process", "--nocapture"])
-        .env(PLACE, path)
-        .env(WORK, "everything for a while")
-        .stdout(Stdio::piped());
-    if hasty {
-        command.env(HASTY, "1");
-    }
-    let mut child = command.spawn().unwrap();
-    let lines = lines_of(child.stdout.take().unwrap());
-    assert!(child.wait().unwrap().success(), "{call} {error} {number}: {lines:?}");
-    lines
+        .arg(std::env::current_exe().unwrap());
+    told_by(as_child(command, path, "everything for a while", hasty))
 }
 
 /// How many writes were acknowledged that began after the first line with a mark.

@@ -21,16 +21,29 @@ fn kills() -> u64 {
     kills.and_then(|kills| kills.parse().ok()).unwrap_or(200)
 }
 
-/// Starts a child that does everything, kills it some moments after its first answer, and returns
-/// the lines that it wrote.
-fn killed(path: &Path, moments: Duration, hasty: bool) -> Vec<String> {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+/// Has a command that runs this program be a child that does `work` on the file.
+pub(crate) fn as_child(mut command: Command, path: &Path, work: &str, hasty: bool) -> Command {
     command.args(["--exact", "child::child_process", "--nocapture"]);
-    command.env(PLACE, path).env(WORK, "everything").stdout(Stdio::piped());
+    command.env(PLACE, path).env(WORK, work).stdout(Stdio::piped());
     if hasty {
         command.env(HASTY, "1");
     }
+    command
+}
+
+/// All that a child tells that comes to its end by itself.
+pub(crate) fn told_by(mut command: Command) -> Vec<String> {
     let mut child = command.spawn().unwrap();
+    let lines = lines_of(child.stdout.take().unwrap());
+    assert!(child.wait().unwrap().success(), "{command:?}: {lines:?}");
+    lines
+}
+
+/// Starts a child that does everything, kills it some moments after its first answer, and returns
+/// the lines that it wrote.
+fn killed(path: &Path, moments: Duration, hasty: bool) -> Vec<String> {
+    let own = Command::new(std::env::current_exe().unwrap());
+    let mut child = as_child(own, path, "everything", hasty).spawn().unwrap();
     let output = child.stdout.take().unwrap();
     let (tell, answered) = mpsc::channel();
     let reader = thread::spawn(move || {
@@ -67,16 +80,12 @@ fn last(lines: &[String], word: &str) -> u64 {
 
 /// The lines of a child that does everything for a while, and is not killed.
 fn not_killed(path: &Path, hasty: bool) -> Vec<String> {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child::child_process", "--nocapture"]);
-    command.env(PLACE, path).env(WORK, "everything for a while").stdout(Stdio::piped());
-    if hasty {
-        command.env(HASTY, "1");
-    }
-    let mut child = command.spawn().unwrap();
-    let lines = lines_of(child.stdout.take().unwrap());
-    assert!(child.wait().unwrap().success(), "{lines:?}");
-    lines
+    told_by(as_child(
+        Command::new(std::env::current_exe().unwrap()),
+        path,
+        "everything for a while",
+        hasty,
+    ))
 }
 
 /// Kills one child, and judges what it left behind.
