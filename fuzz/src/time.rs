@@ -1,17 +1,19 @@
-//! Date-times by their places, without a calendar library.
-
-const DIGITS: &str = "dddd-dd-ddTdd:dd";
+//! Date-times, split at their marks, without a calendar library.
 
 /// The microseconds since 1970 of a date-time in the form of SPEC, from the year 1 to the year 9999.
 pub fn read(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    if bytes.len() < DIGITS.len() || !bytes.iter().zip(DIGITS.bytes()).all(fits) {
-        return None;
-    }
-    let [year, month, day] = [number(&bytes[..4]), number(&bytes[5..7]), number(&bytes[8..10])];
-    let [hour, minute] = [number(&bytes[11..13]), number(&bytes[14..16])];
-    let (second, micro, rest) = seconds(&bytes[16..])?;
-    let offset = offset(rest)?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let (date, rest) = text.split_once(['T', ' '])?;
+    let [year, month, day] = *date.split('-').collect::<Vec<_>>() else { return None };
+    let (year, month, day) = (digits(year, 4, 4)?, digits(month, 1, 2)?, digits(day, 1, 2)?);
+    let end = rest.find(|c: char| is_space(c) || "Z+-".contains(c)).unwrap_or(rest.len());
+    let (time, zone) = rest.split_at(end);
+    let (hour, rest) = time.split_once(':')?;
+    let (minute, second) = rest.split_once(':').unwrap_or((rest, "0"));
+    let (second, fraction) = second.split_once(['.', ',']).unwrap_or((second, "0"));
+    let (hour, minute) = (digits(hour, 1, 2)?, digits(minute, 1, 2)?);
+    let (second, micro) = (digits(second, 1, 2)?, micros(fraction)?);
+    let offset = offset(zone.trim_start_matches(is_space))?;
     let is_real = year >= 1
         && (1..=12).contains(&month)
         && (1..=days_of(year, month)).contains(&day)
@@ -26,45 +28,38 @@ pub fn read(text: &str) -> Option<i64> {
     (is_real && (first..end).contains(&micros)).then_some(micros)
 }
 
-fn fits((byte, form): (&u8, u8)) -> bool {
-    match form {
-        b'd' => byte.is_ascii_digit(),
-        b'T' => matches!(byte, b'T' | b' '),
-        mark => *byte == mark,
-    }
+/// A number of ASCII digits, from `least` to `most` of them.
+fn digits(text: &str, least: usize, most: usize) -> Option<i64> {
+    let fits = (least..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    fits.then(|| text.bytes().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
 }
 
-fn number(digits: &[u8]) -> i64 {
-    digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))
+/// The millionths of a fraction.
+fn micros(fraction: &str) -> Option<i64> {
+    let is_number = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
+    if is_number { digits(&format!("{fraction}00000")[..6], 6, 6) } else { None }
 }
 
-/// The seconds, their millionths, and what follows.
-fn seconds(rest: &[u8]) -> Option<(i64, i64, &[u8])> {
-    let [b':', ten, one, rest @ ..] = rest else { return Some((0, 0, rest)) };
-    if !ten.is_ascii_digit() || !one.is_ascii_digit() {
-        return None;
-    }
-    let second = number(&[*ten, *one]);
-    let [b'.', rest @ ..] = rest else { return Some((second, 0, rest)) };
-    let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
-    let (digits, rest) = rest.split_at(end);
-    let six = digits.iter().chain(b"000000").take(6).copied().collect::<Vec<_>>();
-    (!digits.is_empty()).then(|| (second, number(&six), rest))
+/// What Python takes for white space.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 /// The offset from UTC in minutes.
-fn offset(rest: &[u8]) -> Option<i64> {
-    match rest {
-        b"" | b"Z" | b" Z" => Some(0),
-        [b' ', rest @ ..] | rest => {
-            let [sign @ (b'+' | b'-'), digits @ ..] = rest else { return None };
-            let fits = digits.len() == 5 && digits.iter().zip("dd:dd".bytes()).all(fits);
-            let (hours, minutes) =
-                if fits { (number(&digits[..2]), number(&digits[3..])) } else { (99, 0) };
-            let minutes = (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)?;
-            Some(if *sign == b'-' { -minutes } else { minutes })
-        }
-    }
+fn offset(zone: &str) -> Option<i64> {
+    let (sign, zone) = match zone.split_at_checked(1) {
+        _ if matches!(zone, "" | "Z") => return Some(0),
+        Some(("+", rest)) => (1, rest),
+        Some(("-", rest)) => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = zone.split_at_checked(2)?;
+    let minutes = match minutes.strip_prefix(':').unwrap_or(minutes) {
+        "" if minutes.is_empty() => 0,
+        minutes => digits(minutes, 2, 2)?,
+    };
+    let minutes = digits(hours, 2, 2)? * 60 + minutes;
+    (minutes < 24 * 60).then_some(sign * minutes)
 }
 
 const fn is_leap(year: i64) -> bool {

@@ -102,8 +102,8 @@ impl From<DateTime<Utc>> for Timestamp {
 impl FromStr for Timestamp {
     type Err = FieldError;
 
-    /// Reads `YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]`, a space allowed for the `T`, no
-    /// offset meaning UTC: the same check that a request body passes.
+    /// Reads `YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]` in each spelling that a request body
+    /// may use (SPEC "Reading a request body"). No offset means UTC.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         datetime::parse(text)
     }

@@ -7,6 +7,7 @@ mod bodies;
 mod callers;
 mod document;
 mod etags;
+mod filters;
 mod keys;
 mod observed;
 mod paths;

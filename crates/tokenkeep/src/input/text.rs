@@ -70,9 +70,14 @@ pub(crate) fn is_blank(text: &str) -> bool {
     trim(text).is_empty()
 }
 
-/// Trims as Python's `str.strip` does: also U+001C to U+001F, which `str::trim` leaves.
+/// Trims as Python's `str.strip` does.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+    text.trim_matches(is_space)
+}
+
+/// Whether Python takes a character for white space: also U+001C to U+001F, which `str::trim` keeps.
+pub(super) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 #[cfg(test)]
