@@ -23,10 +23,10 @@ const LONGEST: usize = 1_000;
 /// How messages of the rules across fields start: they are reported alone, and only when every single
 /// field is fine.
 const ACROSS: [&str; 5] = [
-    "Intent of a recovery token cannot be changed",
+    "Intent of a ",
     "Invalid intent ",
     "Only a superuser may change whether this token expires",
-    "Only a superuser may prolong a recovery token",
+    "Only a superuser may prolong a ",
     "Token expires exceeds maximum lifetime ",
 ];
 

@@ -256,7 +256,7 @@ async fn what_cannot_be_says_why_and_takes_everything_back() {
         scene.refused(&wanted).await,
         [
             field("m/b", TokenField::User, FieldError::OwnerFixed),
-            field("m/r", TokenField::Intent, FieldError::IntentFixed),
+            field("m/r", TokenField::Intent, FieldError::IntentFixed(Intent::Recovery)),
             field("m/nobody", TokenField::User, FieldError::UnknownUser("99".into())),
             field("m/nameless", TokenField::Identifier, FieldError::Required),
             field("m/nameless", TokenField::Description, FieldError::NullCharacter),

@@ -256,7 +256,7 @@ pub(crate) fn intent_after(
 ) -> Result<Intent, FieldError> {
     match wanted(intent) {
         Some(wanted) if current.is_single_use() && *wanted != current => {
-            Err(FieldError::IntentFixed)
+            Err(FieldError::IntentFixed(current))
         }
         Some(wanted) if !current.is_single_use() && wanted.is_single_use() => {
             Err(FieldError::IntentNotAllowed(*wanted))
@@ -303,7 +303,7 @@ fn expires_after(
     }
     let expires = kept_or(&change.expires, token.expires);
     if intent.is_single_use() && !around.by_superuser && is_later(expires, token.expires) {
-        return Err(FieldError::ExpiryForSuperusers);
+        return Err(FieldError::ExpiryForSuperusers(intent));
     }
     let given = wanted(&change.expires).is_some();
     let switched = intent != token.intent || (expiring && !token.expiring);
@@ -549,7 +549,7 @@ mod tests {
     fn a_single_use_token_is_prolonged_by_superusers_only() {
         for intent in [Intent::Recovery, Intent::Verification] {
             let link = token(intent);
-            let refused = Err((TokenField::Expires, FieldError::ExpiryForSuperusers));
+            let refused = Err((TokenField::Expires, FieldError::ExpiryForSuperusers(intent)));
             let later = hours(1).saturating_add(Duration::from_micros(1));
             for change in
                 [TokenChange::new().expires(later), TokenChange::new().expires(Field::Clear)]
@@ -581,7 +581,7 @@ mod tests {
                     _ if is == to => Ok(to),
                     (false, false) => Ok(to),
                     (false, true) => Err((TokenField::Intent, FieldError::IntentNotAllowed(to))),
-                    (true, _) => Err((TokenField::Intent, FieldError::IntentFixed)),
+                    (true, _) => Err((TokenField::Intent, FieldError::IntentFixed(is))),
                 };
                 assert_eq!(wanted(is, to), expected, "{is} to {to}");
             }

@@ -12,3 +12,4 @@ mod keys;
 mod observed;
 mod paths;
 mod refusals;
+mod single_use;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::fields::TokenField;
 use crate::timestamp::Timestamp;
+use crate::token::Intent;
 
 /// One broken rule of one field. Its `Display` is the message of SPEC "Reading a request body"
 /// and "Update", to the letter.
@@ -77,17 +78,17 @@ pub enum FieldError {
     #[error("Only a superuser may change this flag")]
     MarkerForSuperusers,
     /// A single-use token keeps its intent.
-    #[error("Intent of a recovery token cannot be changed")]
-    IntentFixed,
+    #[error("Intent of a {0} token cannot be changed")]
+    IntentFixed(Intent),
     /// An intent that cannot be chosen.
     #[error("Invalid intent {0}")]
-    IntentNotAllowed(crate::token::Intent),
+    IntentNotAllowed(Intent),
     /// Only superusers decide whether a token expires, beyond what the owner's attribute says.
     #[error("Only a superuser may change whether this token expires")]
     ExpiringForSuperusers,
     /// Only superusers move the expiry of a single-use token later, or clear it.
-    #[error("Only a superuser may prolong a recovery token")]
-    ExpiryForSuperusers,
+    #[error("Only a superuser may prolong a {0} token")]
+    ExpiryForSuperusers(Intent),
     /// The expiry is later than the owner's maximum lifetime allows.
     #[error("Token expires exceeds maximum lifetime ({} UTC).", .latest.spelled_with_offset())]
     ExpiryTooLate {
