@@ -112,23 +112,44 @@ async fn a_token_that_differs_is_brought_back_in_what_is_wanted_only() {
 async fn the_expiry_of_an_api_token_is_not_looked_at() {
     let scene = Scene::new().await;
     let expires: Timestamp = "2030-01-01T00:00Z".parse().unwrap();
+    let body = br#"{"identifier": "api", "user": 2, "expires": "2030-01-01T00:00Z"}"#;
+    let from_json = TokenChange::from_json(body);
     let wanted = Reconcile::new([
-        present("m/api", alices("api").expires(expires)),
+        present("m/api", from_json),
         present("m/app", alices("app").intent(Intent::AppPassword).expires(expires)),
     ]);
     scene.service.reconcile(&wanted).await.unwrap();
     for identifier in ["api", "app"] {
-        scene
-            .service
-            .partial_update(&Caller::System, identifier, TokenChange::new().expires(Field::Clear))
-            .await
-            .unwrap();
+        let change = TokenChange::from_json(br#"{"expires": null}"#);
+        scene.service.partial_update(&Caller::System, identifier, change).await.unwrap();
     }
     scene.clock.advance(Duration::from_hours(1));
     let report = scene.service.reconcile(&wanted).await.unwrap().report;
     assert_eq!(report.unchanged, [marker("m/api")]);
     assert_eq!(report.updated, [(marker("m/app"), [TokenField::Expires].into_iter().collect())]);
     assert_eq!(scene.of_marker("m/app").await.expires, Some(expires));
+}
+
+#[pollster::test]
+async fn reconcile_api_expiry_set_in_code_fails() {
+    let scene = Scene::new().await;
+    let expires: Timestamp = "2030-01-01T00:00Z".parse().unwrap();
+    let refused = |wanted: ManagedToken| {
+        let wanted = Reconcile::new([wanted]);
+        let result = pollster::block_on(scene.service.reconcile(&wanted));
+        let Err(ReconcileError::Refused(report)) = result else { panic!("{result:?}") };
+        report.refused[0].1.get(TokenField::Expires).to_vec()
+    };
+    let missing = present("m/a", alices("a").expires(expires));
+    assert_eq!(refused(missing), [FieldError::ExpiryNotChosen]);
+    // The system chooses the expiry of a token that it creates.
+    let created = ManagedToken::created(marker("m/a"), alices("a").expires(expires));
+    scene.service.reconcile(&Reconcile::new([created])).await.unwrap();
+    assert_eq!(scene.of_marker("m/a").await.expires, Some(expires));
+    let there = present("m/a", alices("a").expires(expires));
+    assert_eq!(refused(there), [FieldError::ExpiryNotChosen]);
+    let becomes = present("m/a", alices("a").intent(Intent::AppPassword).expires(expires));
+    scene.service.reconcile(&Reconcile::new([becomes])).await.unwrap();
 }
 
 #[pollster::test]

@@ -156,11 +156,7 @@ pub(crate) fn create(
     let owner = wanted(&change.owner).copied().or(caller);
 
     let intent = intent_created(change, around).map_err(on(TokenField::Intent))?;
-    let expiring = if around.by_superuser {
-        wanted(&change.expiring).copied().unwrap_or(true)
-    } else {
-        around.owner.expiring
-    };
+    let expiring = expiring_created(change, around).map_err(on(TokenField::Expiring))?;
     let expires =
         expires_created(change, intent, expiring, around).map_err(on(TokenField::Expires))?;
     Ok(NewToken {
@@ -290,6 +286,28 @@ fn expiring_after(
     }
 }
 
+/// `expiring` on a create: superusers decide; others get what the owner's attribute prescribes.
+fn expiring_created(change: &TokenChange, around: &Circumstances) -> Result<bool, FieldError> {
+    let wanted = wanted(&change.expiring).copied();
+    let prescribed = around.owner.expiring;
+    if around.by_superuser {
+        Ok(wanted.unwrap_or(true))
+    } else if change.in_code.contains(TokenField::Expiring) && wanted != Some(prescribed) {
+        Err(FieldError::ExpiringForSuperusers)
+    } else {
+        Ok(prescribed)
+    }
+}
+
+/// `expires` of an `api` token: JSON that chooses it is ignored, code that does is refused.
+pub(crate) fn check_expiry_chosen(change: &TokenChange, intent: Intent) -> Result<(), FieldError> {
+    if intent == Intent::Api && change.in_code.contains(TokenField::Expires) {
+        Err(FieldError::ExpiryNotChosen)
+    } else {
+        Ok(())
+    }
+}
+
 /// `expires` on an update.
 fn expires_after(
     token: &Token,
@@ -298,6 +316,7 @@ fn expires_after(
     expiring: bool,
     around: &Circumstances,
 ) -> Result<Option<Timestamp>, FieldError> {
+    check_expiry_chosen(change, intent)?;
     if intent == Intent::Api {
         return Ok(Some(around.default_expiry()));
     }
@@ -323,6 +342,7 @@ fn expires_created(
     let wanted = wanted(&change.expires).copied();
     match intent {
         Intent::Api if !around.by_system || wanted.is_none() => {
+            check_expiry_chosen(change, intent)?;
             return Ok(Some(around.default_expiry()));
         }
         _ if !around.by_system => around.check_lifetime(wanted)?,
@@ -378,7 +398,7 @@ pub(crate) fn kept_or<T: Clone>(field: &Checked<T>, current: Option<T>) -> Optio
 }
 
 /// Puts an error under the name of its field.
-fn on(field: TokenField) -> impl FnOnce(FieldError) -> FieldErrors {
+pub(crate) fn on(field: TokenField) -> impl FnOnce(FieldError) -> FieldErrors {
     move |error| FieldErrors::of(field, [error])
 }
 
@@ -484,15 +504,35 @@ mod tests {
 
     #[test]
     fn an_api_tokens_expiry_is_renewed_whatever_is_wanted() {
-        for change in [
-            TokenChange::new(),
-            TokenChange::new().expires(hours(1)),
-            TokenChange::new().expires(Timestamp::MAX),
-            TokenChange::new().expires(Field::Clear),
-        ] {
+        for body in ["{}", r#"{"expires": "2024-09-27T15:00Z"}"#, r#"{"expires": null}"#] {
+            let change = TokenChange::from_json(body.as_bytes());
             let after = partial(&token(Intent::Api), &change, &by_user()).unwrap();
-            assert_eq!(after.expires, Some(hours(24)));
+            assert_eq!(after.expires, Some(hours(24)), "{body}");
         }
+    }
+
+    #[test]
+    fn an_api_tokens_expiry_set_in_code_is_refused() {
+        let refused = Err((TokenField::Expires, FieldError::ExpiryNotChosen));
+        let change = || TokenChange::new().identifier("x").owner(UserId::new(2));
+        for expires in [Field::Set(hours(1)), Field::Clear] {
+            for around in [by_user(), by_superuser(), around(Caller::System)] {
+                let set = change().expires(expires);
+                assert_eq!(partial(&token(Intent::Api), &set, &around), refused);
+                let becomes = set.clone().intent(Intent::Api);
+                assert_eq!(partial(&token(Intent::AppPassword), &becomes, &around), refused);
+                let leaves = set.clone().intent(Intent::AppPassword);
+                assert!(partial(&token(Intent::Api), &leaves, &around).is_ok());
+                let created = create(&set, Some(UserId::new(2)), &around).map(drop);
+                let chosen_by_system = around.by_system && expires != Field::Clear;
+                let expected = if chosen_by_system { Ok(()) } else { refused.clone().map(drop) };
+                assert_eq!(created.map_err(only), expected);
+            }
+        }
+        let kept = change().expires(Field::Keep);
+        assert!(partial(&token(Intent::Api), &kept, &by_user()).is_ok());
+        let mixed = TokenChange::from_json(br#"{"description": "x"}"#).expires(hours(1));
+        assert_eq!(partial(&token(Intent::Api), &mixed, &by_user()), refused);
     }
 
     #[test]
@@ -648,9 +688,14 @@ mod tests {
     fn a_user_creates_for_itself_as_its_attribute_says() {
         let me = Some(UserId::new(2));
         let change = || TokenChange::new().identifier("x").intent(Intent::AppPassword);
-        let new = create(&change().expiring(false), me, &by_user()).unwrap();
+        let body = br#"{"identifier": "x", "intent": "app_password", "expiring": false}"#;
+        let new = create(&TokenChange::from_json(body), me, &by_user()).unwrap();
         assert!(new.expiring && new.owner_may_view_key, "whatever the body says");
         assert_eq!((new.owner, new.expires), (UserId::new(2), Some(hours(2))));
+
+        let set_in_code = create(&change().expiring(false), me, &by_user()).unwrap_err();
+        assert_eq!(only(set_in_code), (TokenField::Expiring, FieldError::ExpiringForSuperusers));
+        assert!(create(&change().expiring(true), me, &by_user()).is_ok(), "as prescribed");
 
         let for_other = create(&change().owner(UserId::new(3)), me, &by_user()).unwrap_err();
         assert_eq!(only(for_other), (TokenField::User, FieldError::OwnerNotSelf));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::expected::Expected;
-use crate::fields::TokenField;
+use crate::fields::{TokenField, TokenFields};
 use crate::identifier::Identifier;
 use crate::input::body::{self, BodyError, Fields};
 use crate::input::error::{FieldError, FieldErrors};
@@ -84,6 +84,9 @@ pub struct TokenChange {
     pub(crate) description: Checked<Arc<str>>,
     pub(crate) expires: Checked<Timestamp>,
     pub(crate) expiring: Checked<bool>,
+    /// Those of `expires` and `expiring` that were set in code: a policy that would ignore one of
+    /// them refuses it instead.
+    pub(crate) in_code: TokenFields,
     pub(crate) expected: Expected,
     pub(crate) unreadable: Option<BodyError>,
 }
@@ -100,6 +103,7 @@ impl TokenChange {
             description: Ok(Field::Keep),
             expires: Ok(Field::Keep),
             expiring: Ok(Field::Keep),
+            in_code: TokenFields::NONE,
             expected: Expected::Anything,
             unreadable: None,
         }
@@ -158,16 +162,24 @@ impl TokenChange {
         self
     }
 
-    /// When the token expires.
+    /// When the token expires. The expiry of an `api` token cannot be chosen: the operation fails
+    /// with [`FieldError::ExpiryNotChosen`], where JSON's `expires` is ignored (SPEC "Update").
+    /// Only the system chooses it, when it creates the token.
     #[must_use]
     pub fn expires(mut self, expires: impl Into<Field<Timestamp>>) -> Self {
-        self.expires = Ok(expires.into());
+        let expires = expires.into();
+        if expires != Field::Keep {
+            self.in_code = self.in_code.with(TokenField::Expires);
+        }
+        self.expires = Ok(expires);
         self
     }
 
-    /// Whether the expiry counts.
+    /// Whether the expiry counts. A caller that creates a token and may not choose this gets
+    /// [`FieldError::ExpiringForSuperusers`], where JSON's `expiring` is ignored (SPEC "Create").
     #[must_use]
     pub fn expiring(mut self, expiring: bool) -> Self {
+        self.in_code = self.in_code.with(TokenField::Expiring);
         self.expiring = Ok(Field::Set(expiring));
         self
     }

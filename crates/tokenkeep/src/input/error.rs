@@ -89,6 +89,9 @@ pub enum FieldError {
     /// Only superusers move the expiry of a single-use token later, or clear it.
     #[error("Only a superuser may prolong a {0} token")]
     ExpiryForSuperusers(Intent),
+    /// The expiry of an `api` token follows from the default duration; set in code only.
+    #[error("Expiry of an api token cannot be chosen")]
+    ExpiryNotChosen,
     /// The expiry is later than the owner's maximum lifetime allows.
     #[error("Token expires exceeds maximum lifetime ({} UTC).", .latest.spelled_with_offset())]
     ExpiryTooLate {

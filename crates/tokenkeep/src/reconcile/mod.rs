@@ -39,15 +39,16 @@ pub(crate) enum State {
 impl ManagedToken {
     /// A token that is to be there, with the fields that `wanted` sets: a missing one is created,
     /// one that differs in such a field is brought back, and fields that `wanted` leaves alone are
-    /// left alone. Of an `api` token the expiry is not looked at, and at no revision that `wanted`
-    /// expects. A new token needs an identifier and an owner. A `wanted` whose JSON cannot be read
+    /// left alone. Of an `api` token the expiry is not looked at: one that was set in code is refused.
+    /// No revision that `wanted` expects is looked at either. A new token needs an identifier and an owner. A `wanted` whose JSON cannot be read
     /// fails the whole reconcile, with [`TokenError::Body`].
     #[must_use]
     pub fn present(marker: Marker, wanted: TokenChange) -> Self {
         Self::new(marker, State::Present, wanted)
     }
 
-    /// A token that is to be created if it is missing, and left as it is otherwise.
+    /// A token that is to be created if it is missing, and left as it is otherwise. The expiry of a
+    /// new `api` token may be set.
     #[must_use]
     pub fn created(marker: Marker, wanted: TokenChange) -> Self {
         Self::new(marker, State::Created, wanted)

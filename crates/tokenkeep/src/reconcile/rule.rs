@@ -23,7 +23,8 @@ pub(crate) fn bring_back(
     errors.into_result()?;
 
     let intent = policy::intent_after(token.intent, &change.intent);
-    let intent = intent.map_err(|error| FieldErrors::of(TokenField::Intent, [error]))?;
+    let intent = intent.map_err(policy::on(TokenField::Intent))?;
+    policy::check_expiry_chosen(change, intent).map_err(policy::on(TokenField::Expires))?;
     let expiring = wanted(&change.expiring).copied().unwrap_or(token.expiring);
     let after = Token {
         managed: policy::kept_or(&change.managed, token.managed.clone()),

@@ -219,7 +219,14 @@ impl TokenService {
         };
         let conflicts = Conflicts { unknown_owner: owner.is_none(), ..Conflicts::default() };
         let around = session.circumstances(owner.as_deref(), conflicts);
-        let new = policy::create(&token.change, None, &around);
+        let new = policy::create(&token.change, None, &around).and_then(|new| {
+            // What the next reconcile would refuse.
+            if token.state == State::Present {
+                policy::check_expiry_chosen(&token.change, new.intent)
+                    .map_err(policy::on(TokenField::Expires))?;
+            }
+            Ok(new)
+        });
         let (new, key) = match FieldErrors::both(new, self.wanted_key(token)) {
             Ok(new) => new,
             Err(errors) => return Ok(Outcome::Refused(errors)),
