@@ -384,6 +384,21 @@ impl UserDirectory for CountingDirectory {
     }
 }
 
+#[pollster::test]
+async fn create_for_other_hides_whether_user_exists() {
+    let scene = Scene::new().await;
+    let directory = Arc::new(CountingDirectory::new(scene.store.clone()));
+    let builder = TokenService::builder(scene.store.clone(), directory.clone());
+    let service = builder.clock(scene.clock.clone()).open().await.unwrap();
+    for id in [3, 99, i64::MAX] {
+        let change = TokenChange::new().identifier("x").owner(UserId::new(id));
+        let error = service.create(&Caller::User(ALICE), change).await.unwrap_err();
+        let errors = error.field_errors().unwrap();
+        assert_eq!(errors.get(TokenField::User), [FieldError::OwnerNotSelf], "{id}");
+        assert_eq!(directory.read.swap(0, Ordering::SeqCst), 1, "only the caller is looked up");
+    }
+}
+
 /// A service on the scene's tokens and on that directory, which caches so many.
 async fn cached(
     scene: &Scene,

@@ -233,16 +233,18 @@ fn owner_refused(
 ) -> Option<FieldError> {
     match (&change.owner, caller) {
         (Ok(Field::Keep), None) => Some(FieldError::Required),
-        (Ok(Field::Set(wanted)), caller) => {
-            let foreign = !around.by_superuser && caller != Some(*wanted);
-            unknown_owner(*wanted, around).or(foreign.then_some(FieldError::OwnerNotSelf))
+        (Ok(Field::Set(wanted)), caller) if !around.by_superuser && caller != Some(*wanted) => {
+            // The caller must not learn whether the user exists. authentik has no id below 1.
+            let is_id = wanted.get() > 0;
+            Some(if is_id { FieldError::OwnerNotSelf } else { FieldError::unknown_user(*wanted) })
         }
+        (Ok(Field::Set(wanted)), _) => unknown_owner(*wanted, around),
         _ => None,
     }
 }
 
 fn unknown_owner(wanted: UserId, around: &Circumstances) -> Option<FieldError> {
-    around.conflicts.unknown_owner.then(|| FieldError::UnknownUser(wanted.to_string()))
+    around.conflicts.unknown_owner.then(|| FieldError::unknown_user(wanted))
 }
 
 /// `intent` on an update: a single-use token keeps it, any other takes `api` or `app_password`.
@@ -699,6 +701,19 @@ mod tests {
 
         let for_other = create(&change().owner(UserId::new(3)), me, &by_user()).unwrap_err();
         assert_eq!(only(for_other), (TokenField::User, FieldError::OwnerNotSelf));
+        for existing in [true, false] {
+            let conflicts = Conflicts { unknown_owner: !existing, ..Conflicts::default() };
+            let around = Circumstances { conflicts, ..by_user() };
+            for (id, error) in [
+                (3, FieldError::OwnerNotSelf),
+                (i64::MAX, FieldError::OwnerNotSelf),
+                (0, FieldError::UnknownUser("0".into())),
+                (-1, FieldError::UnknownUser("-1".into())),
+            ] {
+                let refused = create(&change().owner(UserId::new(id)), me, &around).unwrap_err();
+                assert_eq!(only(refused), (TokenField::User, error));
+            }
+        }
         let recovery = create(&change().intent(Intent::Recovery), me, &by_superuser());
         let not_allowed = FieldError::IntentNotAllowed(Intent::Recovery);
         assert_eq!(only(recovery.unwrap_err()), (TokenField::Intent, not_allowed));

@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::fields::TokenField;
 use crate::timestamp::Timestamp;
 use crate::token::Intent;
+use crate::user::UserId;
 
 /// One broken rule of one field. Its `Display` is the message of SPEC "Reading a request body"
 /// and "Update", to the letter.
@@ -125,6 +126,11 @@ pub enum FieldError {
 }
 
 impl FieldError {
+    /// The error of an id that no user has.
+    pub(crate) fn unknown_user(id: UserId) -> Self {
+        Self::UnknownUser(id.to_string())
+    }
+
     /// The messages of several errors in one line.
     pub(crate) fn join(errors: &[Self]) -> String {
         errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")

@@ -81,8 +81,11 @@ impl TokenService {
             Caller::User(id) => Some(*id),
         };
         let owner = match wanted(&change.owner).copied().or(caller_id) {
-            Some(id) => session.profile(id).await?,
-            None => None,
+            // Another user is not looked up for a caller that may not create for it.
+            Some(id) if session.standing.is_superuser || Some(id) == caller_id => {
+                session.profile(id).await?
+            }
+            _ => None,
         };
         let conflicts = self.create_conflicts(&session, &change, owner.is_none()).await?;
         let around = session.circumstances(owner.as_deref(), conflicts);
