@@ -245,6 +245,37 @@ async fn cve_2025_61928_nobody_mints_a_key_for_the_user_in_the_body() {
     }
 }
 
+/// `Debug` of a service printed its whole store, with the data of all users.
+#[pollster::test]
+async fn debug_of_service_prints_no_rows() {
+    for scene in Scene::everywhere().await {
+        let (tokens, users) = (&scene.backend.tokens, &scene.backend.users);
+        let debugs = || {
+            let builder = scene.backend.builder();
+            [
+                format!("{:?}", scene.service),
+                format!("{tokens:#?}"),
+                format!("{users:?} {builder:?}"),
+            ]
+        };
+        let without_rows = debugs().map(|debug| debug.len());
+        let created = scene.create_own("canary-token").await;
+        for number in 100..200 {
+            users.put_user(user(UserId::new(number), &format!("canary-{number}"))).await.unwrap();
+        }
+        // It is in the cache, and its last use waits to be written.
+        scene.service.authenticate(Some(&bearer(&created.key))).await.unwrap();
+        let id = created.view.token.id.to_string();
+        for (debug, without_rows) in debugs().into_iter().zip(without_rows) {
+            // Counters may have more digits.
+            assert!(debug.len() < without_rows + 500, "{}: {} bytes", scene.name(), debug.len());
+            for canary in ["canary", "alice", &*id] {
+                assert!(!debug.contains(canary), "{}: {canary} in {debug}", scene.name());
+            }
+        }
+    }
+}
+
 /// A key of one letter was accepted.
 #[pollster::test]
 async fn authentik_23768_a_key_of_one_letter_is_refused() {

@@ -12,7 +12,7 @@ pub(crate) type Place = (Revision, Timestamp, EventId);
 
 /// The tokens of which a name falls here, the events of which the id does, and the places of the
 /// events of tokens of which the id does.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Shard {
     by_id: HashTable<Arc<Token>>,
     by_identifier: HashTable<Arc<Token>>,

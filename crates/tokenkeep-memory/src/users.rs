@@ -13,7 +13,7 @@ use tokenkeep::{
 use crate::store::MemoryStore;
 
 /// The directory's rows.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Users {
     users: BTreeMap<UserId, Arc<User>>,
     ids: HashMap<String, UserId>,

@@ -1,5 +1,6 @@
 //! The verify cache: what an authentication has read, kept for the next one.
 
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -102,10 +103,16 @@ impl VerifyCache {
 }
 
 /// What authentication has read, and is kept as long as it holds.
-#[derive(Debug)]
 pub(super) struct Cache {
     freshness: Freshness,
     sets: Box<[Mutex<Set>]>,
+}
+
+impl fmt::Debug for Cache {
+    /// Leaves the tokens out: a host may log a service.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("freshness", &self.freshness).finish_non_exhaustive()
+    }
 }
 
 /// How it is known that what was read still holds.

@@ -1,6 +1,7 @@
 //! When tokens were last used: noted in memory, written now and then.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,16 +24,23 @@ const MAX_PENDING: usize = 1 << 16;
 const SHARDS: usize = 32;
 
 /// Uses that have been noted and not been written.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct PendingTouches {
     shards: [Shard; SHARDS],
+}
+
+impl fmt::Debug for PendingTouches {
+    /// Leaves the tokens out: a host may log a service.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingTouches").finish_non_exhaustive()
+    }
 }
 
 /// A hash that resists chosen keys is not needed: ids are random.
 type Uses = HashMap<TokenId, Timestamp, RandomState>;
 
 /// Aligned, so that a lock that is taken takes no neighbour out of the caches of other threads.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(128))]
 struct Shard(Mutex<Uses>);
 
