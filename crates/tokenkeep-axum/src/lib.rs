@@ -52,11 +52,13 @@ mod etag;
 mod observe;
 mod openapi;
 mod operations;
+mod prefix;
 mod route;
 mod router;
 mod schema;
 mod status;
 
 pub use caller::{Bearer, HostUser};
+pub use prefix::PrefixError;
 pub use router::{DEFAULT_PREFIX, TokenApi, router};
 pub use status::Refusal;

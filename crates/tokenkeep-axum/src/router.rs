@@ -14,6 +14,7 @@ use crate::caller::Callers;
 use crate::observe::{self, Watch};
 use crate::openapi;
 use crate::operations::Call;
+use crate::prefix::{self, PrefixError};
 use crate::route::Route;
 use crate::status::Failure;
 
@@ -77,7 +78,7 @@ where
 ///     request.extensions_mut().insert(HostUser(UserId::new(2)));
 ///     next.run(request).await
 /// });
-/// let api = TokenApi::new(tokens).prefix("/account").callers_from_host().into_router();
+/// let api = TokenApi::new(tokens).prefix("/account")?.callers_from_host().into_router();
 /// let app: Router = Router::new().merge(api).layer(session);
 ///
 /// let request = Request::get("/account/core/tokens/").body(Body::empty())?;
@@ -99,16 +100,18 @@ impl TokenApi {
         Self { service, prefix: DEFAULT_PREFIX.to_owned(), callers: Callers::Bearer }
     }
 
-    /// The path under which the API is, instead of [`DEFAULT_PREFIX`], as it stands in a request:
-    /// what a path can hold in encoded form only, such as white space, has to be encoded. Braces are,
-    /// as every client spells them so. A router that is nested instead works as well, but its document
-    /// does not know the outer path.
-    #[must_use]
-    pub fn prefix(mut self, prefix: &str) -> Self {
-        let prefix = prefix.trim_matches('/');
-        let prefix = prefix.replace('{', "%7B").replace('}', "%7D");
-        self.prefix = if prefix.is_empty() { prefix } else { format!("/{prefix}") };
-        self
+    /// Sets the path under which the API is, instead of [`DEFAULT_PREFIX`], as it stands in a
+    /// request. It starts with a slash; one at the end makes no difference, and `""` is the root.
+    /// A router can be nested instead, but its document does not contain the outer path.
+    ///
+    /// # Errors
+    ///
+    /// [`PrefixError`] for a path that no request has or that [`Router`] does not take literally: one
+    /// without a leading slash, with an empty segment, a segment `.` or `..`, one that starts with `:`
+    /// or `*`, or a character that has to be percent-encoded, such as a brace.
+    pub fn prefix(mut self, prefix: &str) -> Result<Self, PrefixError> {
+        self.prefix = prefix::parse(prefix)?;
+        Ok(self)
     }
 
     /// The caller is the [`HostUser`](crate::HostUser) that the host has put into the request, and

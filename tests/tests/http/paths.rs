@@ -117,13 +117,14 @@ async fn the_prefix_is_the_hosts_choice() {
     let api = TokenApi::new(fixture.service(&backend));
     for (prefix, base) in [
         ("/a/b", "/a/b"),
-        ("a/b/", "/a/b"),
+        ("/a/b/", "/a/b"),
         ("", ""),
         ("/", ""),
-        ("/{x}", "/%7Bx%7D"),
+        ("/%7Bx%7D", "/%7Bx%7D"),
         ("/%7E", "/%7E"),
+        ("/v3:beta/a*", "/v3:beta/a*"),
     ] {
-        let router: Router = api.clone().prefix(prefix).into_router();
+        let router: Router = api.clone().prefix(prefix).unwrap().into_router();
         let get = async |path: &str, key| {
             let request = request("GET", &format!("{base}{path}"), key);
             let request = request.body(Body::empty()).unwrap();
@@ -133,6 +134,9 @@ async fn the_prefix_is_the_hosts_choice() {
         let document = get("/schema/", "").await.json();
         assert!(document["paths"].get(format!("{base}/core/tokens/")).is_some());
         assert_eq!(get("/api/v3/core/tokens/", ADMIN).await.status, 404);
+    }
+    for prefix in ["/:v3", "/{*x}", "/{a}", "/*x", "//", "/a//b", "a", "/\u{fc}", "/a b", "/%"] {
+        assert!(api.clone().prefix(prefix).is_err(), "{prefix}");
     }
     let nested: Router = Router::new().nest("/outside", api.into_router());
     let request = request("GET", "/outside/api/v3/core/tokens/alice-api", ADMIN);
