@@ -23,6 +23,18 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Bod
     }
 }
 
+/// Refuses what an HTML form or a beacon can send: a media type other than JSON, even of an empty
+/// body, or a body without one.
+pub(crate) fn check_not_a_form(headers: &HeaderMap, body: &Body) -> Result<(), BodyError> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let first = values.next().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    match (first, values.next()) {
+        (None, _) if body.is_end_stream() => Ok(()),
+        (Some(media_type), None) if is_json(&media_type) => Ok(()),
+        (first, _) => Err(BodyError::UnsupportedMediaType(first.unwrap_or_default().into_owned())),
+    }
+}
+
 fn is_json(media_type: &str) -> bool {
     let essence = media_type.split_once(';').map_or(media_type, |(essence, _)| essence);
     essence.trim().eq_ignore_ascii_case("application/json")

@@ -1,5 +1,7 @@
 //! Entity tags: a token's id and revision (RFC 9110, sections 8.8.3 and 13.1.1).
 
+use std::iter;
+
 use axum::http::{HeaderMap, HeaderValue, header};
 use tokenkeep::{Expected, Revision, TokenId, TokenView};
 use uuid::Uuid;
@@ -24,15 +26,34 @@ pub(crate) fn expected(headers: &HeaderMap) -> Expected {
     }
 }
 
-/// The tokens that a list of tags names.
-fn tokens_of(list: &[u8]) -> Vec<(TokenId, Revision)> {
-    let mut named = Vec::new();
-    let mut rest = list;
-    while let Some((tag, after)) = next_item(rest) {
-        named.extend(token_of(tag));
-        rest = after;
+/// Why `If-Match` cannot match any token, whatever its revision.
+pub(crate) fn mismatch(headers: &HeaderMap) -> Option<&'static str> {
+    let Expected::OneOf(named) = expected(headers) else { return None };
+    let values = headers.get_all(header::IF_MATCH).iter();
+    let mut tags = values.flat_map(|value| items(value.as_bytes()));
+    if !named.is_empty() {
+        None
+    } else if tags.any(|tag| tag.starts_with(b"W/")) {
+        Some(
+            "If-Match has only weak entity tags, which never match: use the strong tag of the token.",
+        )
+    } else {
+        Some("If-Match has no entity tag of a token.")
     }
-    named
+}
+
+/// The tokens that a list of tags names.
+fn tokens_of(list: &[u8]) -> impl Iterator<Item = (TokenId, Revision)> {
+    items(list).filter_map(token_of)
+}
+
+/// The items of a list.
+fn items(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        let (item, rest) = next_item(list)?;
+        list = rest;
+        Some(item)
+    })
 }
 
 /// The first item of a list, and what follows it. A comma between quotes is part of the tag.

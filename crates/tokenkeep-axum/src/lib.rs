@@ -24,7 +24,10 @@
 //!   `application/json`, with any parameters; one without a media type is refused unless it is
 //!   empty.
 //! - Every answer that shows one token, or follows on a new key of one, has its `ETag`. `If-Match` is
-//!   honoured where a token is changed or deleted.
+//!   honoured where a token is changed or deleted. One that holds weak tags only, as a proxy that
+//!   compresses may make them, is refused with a `detail` that says so.
+//! - Where the host names the callers, requests from other origins and from HTML forms are refused:
+//!   see [`callers_from_host`](TokenApi::callers_from_host).
 //! - Answers that carry a key say `Cache-Control: no-store`.
 //! - `HEAD` is answered as `GET`, without the body. `OPTIONS` is not: CORS is a layer of the host's,
 //!   and so are time limits.
@@ -52,6 +55,7 @@ mod etag;
 mod observe;
 mod openapi;
 mod operations;
+mod origin;
 mod prefix;
 mod route;
 mod router;

@@ -79,7 +79,7 @@ fn describe(operation: Operation, callers: Callers) -> OperationBuilder {
         .summary(Some(summary(operation)))
         .response(status, success)
         .request_body(request_body(operation));
-    for (status, refusal) in refusals(operation) {
+    for (status, refusal) in refusals(operation, callers) {
         described = described.response(status, refusal);
     }
     if operation == Operation::List {
@@ -175,9 +175,10 @@ fn with_headers(operation: Operation, mut answer: ResponseBuilder) -> ResponseBu
 }
 
 /// The answers to what is refused, or fails.
-fn refusals(operation: Operation) -> Vec<(&'static str, Answer)> {
+fn refusals(operation: Operation, callers: Callers) -> Vec<(&'static str, Answer)> {
     let has_body = request_body(operation).is_some();
     let changes = changes_a_token(operation);
+    let judges_type = has_body || (changes && callers == Callers::Host);
     let refusable = has_body || matches!(operation, Operation::List | Operation::Rotate);
     let error = |description| json(reference::<schema::GenericError>(), description).build();
     let retry_after = header("Seconds to wait", "^[0-9]+$");
@@ -191,9 +192,9 @@ fn refusals(operation: Operation) -> Vec<(&'static str, Answer)> {
         ),
         (true, "403", error("Not authenticated, or not permitted")),
         (operation != Operation::Create, "404", error("There is no such token, key or page")),
-        (changes, "412", error("The token is at another revision than `If-Match` says")),
+        (changes, "412", error("No entity tag in `If-Match` is that of the token")),
         (has_body, "413", error("The body is too large")),
-        (has_body, "415", error("The body is not JSON")),
+        (judges_type, "415", error("The body is not JSON")),
         (true, "500", error("The service failed")),
         (true, "503", unavailable.build()),
     ];

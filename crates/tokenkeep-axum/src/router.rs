@@ -7,16 +7,16 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use tokenkeep::TokenService;
+use tokenkeep::{TokenError, TokenService};
 use tracing::Instrument;
 
 use crate::caller::Callers;
 use crate::observe::{self, Watch};
-use crate::openapi;
 use crate::operations::Call;
 use crate::prefix::{self, PrefixError};
 use crate::route::Route;
 use crate::status::Failure;
+use crate::{body, etag, openapi, origin};
 
 /// Where authentik's API is.
 pub const DEFAULT_PREFIX: &str = "/api/v3";
@@ -91,13 +91,19 @@ pub struct TokenApi {
     service: TokenService,
     prefix: String,
     callers: Callers,
+    trusted_origins: Vec<String>,
 }
 
 impl TokenApi {
     /// The API of `service`, with the defaults of [`router`].
     #[must_use]
     pub fn new(service: TokenService) -> Self {
-        Self { service, prefix: DEFAULT_PREFIX.to_owned(), callers: Callers::Bearer }
+        Self {
+            service,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            callers: Callers::Bearer,
+            trusted_origins: Vec::new(),
+        }
     }
 
     /// Sets the path under which the API is, instead of [`DEFAULT_PREFIX`], as it stands in a
@@ -117,9 +123,34 @@ impl TokenApi {
     /// The caller is the [`HostUser`](crate::HostUser) that the host has put into the request, and
     /// nobody else: bearer keys do not count any more, and a request without it is refused as not
     /// authenticated.
+    ///
+    /// Browsers add cookies and client certificates to what other web pages send, so that such a page
+    /// could act as the caller. Two kinds of requests are refused for that reason, before a token is
+    /// looked up (SPEC "Order of refusals"):
+    ///
+    /// - A request from another origin: `Sec-Fetch-Site` is neither `same-origin` nor `none`. In a
+    ///   request without it, `Origin` is compared with `Host`. See
+    ///   [`trust_origin`](Self::trust_origin).
+    /// - A request other than `GET` with a body or a `Content-Type` that is not JSON. An HTML form
+    ///   cannot send JSON.
     #[must_use]
     pub fn callers_from_host(mut self) -> Self {
         self.callers = Callers::Host;
+        self
+    }
+
+    /// Accepts requests from pages of this origin, as browsers write it in `Origin`, where
+    /// [the host names the callers](Self::callers_from_host): a page on another host name than the
+    /// API, or behind a proxy that changes `Host`.
+    ///
+    /// ```
+    /// # fn of(api: tokenkeep_axum::TokenApi) -> tokenkeep_axum::TokenApi {
+    /// api.callers_from_host().trust_origin("https://app.example.com")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn trust_origin(mut self, origin: impl Into<String>) -> Self {
+        self.trusted_origins.push(origin.into());
         self
     }
 
@@ -164,15 +195,26 @@ async fn answer(State(api): State<Arc<TokenApi>>, request: Request) -> Response 
     result.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// The order of refusals (SPEC): who is asking, then whether there is such an operation; what comes
-/// after is the core's.
+/// The order of refusals (SPEC): who is asking, from where, then whether there is such an operation;
+/// what comes after is the core's.
 async fn judge(api: &TokenApi, route: &Route, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let service = &api.service;
     let caller = &api.callers.find(service, &parts).await.inspect_err(observe::failure)?;
+    let by_host = api.callers == Callers::Host;
+    if by_host && origin::is_other(&parts, &api.trusted_origins) {
+        return Err(Failure::CrossOrigin);
+    }
     let Route::To(operation, identifier) = route else {
         return Err(Failure::of(route, &parts.method));
     };
+    if by_host && operation.method() != Method::GET {
+        body::check_not_a_form(&parts.headers, &body).map_err(TokenError::Body)?;
+    }
     let call = Call { service, caller, identifier, parts: &parts, body };
-    Ok(call.run(*operation).await.inspect_err(observe::failure)?)
+    let result = call.run(*operation).await.inspect_err(observe::failure);
+    result.map_err(|error| match (&error, etag::mismatch(&parts.headers)) {
+        (TokenError::Stale { .. }, Some(detail)) => Failure::NoMatch(detail),
+        _ => error.into(),
+    })
 }

@@ -83,6 +83,10 @@ pub(crate) enum Failure {
     MethodNotAllowed(Method, String),
     /// There is no such path.
     NoSuchPath,
+    /// `If-Match` cannot match, for that reason.
+    NoMatch(&'static str),
+    /// A web page of another origin may have sent it.
+    CrossOrigin,
 }
 
 impl Failure {
@@ -100,6 +104,8 @@ impl Failure {
             Self::Refused(refusal) => refusal.0.code(),
             Self::MethodNotAllowed(..) => "method_not_allowed",
             Self::NoSuchPath => "not_found",
+            Self::NoMatch(_) => "precondition_failed",
+            Self::CrossOrigin => "permission_denied",
         }
     }
 }
@@ -123,6 +129,10 @@ impl IntoResponse for Failure {
                 ([(header::ALLOW, allow)], response).into_response()
             }
             Self::NoSuchPath => error(StatusCode::NOT_FOUND, "Not found."),
+            Self::NoMatch(detail) => error(StatusCode::PRECONDITION_FAILED, detail),
+            Self::CrossOrigin => {
+                error(StatusCode::FORBIDDEN, "Requests from other origins are not accepted.")
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use tokenkeep_tests::http::{Reply, request};
 
-use crate::app::{ADMIN, App, TOKENS, assert_refused};
+use crate::app::{ADMIN, App, TOKENS, assert_detail, assert_refused};
 
 const ID: &str = "00000000-0000-4000-8000-000000000103";
 
@@ -74,6 +74,37 @@ async fn a_change_that_expects_something_else_is_refused() {
         }
     }
     assert_eq!(app.tag("bob-api").await, format!("\"{ID}-1\""), "nothing has changed");
+}
+
+/// A proxy that compresses an answer makes its strong tag weak.
+#[pollster::test]
+async fn change_if_match_says_why_no_tag_matches() {
+    let (weak, later) = (format!("W/\"{ID}-1\""), format!("\"{ID}-2\""));
+    let stale = "The token is at another revision than expected.";
+    let only_weak =
+        "If-Match has only weak entity tags, which never match: use the strong tag of the token.";
+    let no_tag = "If-Match has no entity tag of a token.";
+    let app = App::new();
+    for (tags, detail) in [
+        (&[&*weak][..], only_weak),
+        (&[&format!("{weak}, W/\"{ID}-2\"")], only_weak),
+        (&["\"other\"", &weak], only_weak),
+        (&["W/\"other\""], only_weak),
+        (&[&later], stale),
+        (&[&weak, &later], stale),
+        (&["nonsense"], no_tag),
+        (&[""], no_tag),
+        (&[&format!("{ID}-1")], no_tag),
+        (&["\"*\""], no_tag),
+    ] {
+        for what in CHANGES {
+            let reply = change(&app, what, tags).await;
+            assert_detail(&reply, 412, "precondition_failed", detail);
+        }
+    }
+    // Access is judged before.
+    let request = request("PATCH", &format!("{TOKENS}bob-api/"), "key-alice-api");
+    assert_refused(&app.send(request.header("if-match", weak), "{}").await, 404, "not_found");
 }
 
 #[pollster::test]

@@ -5,6 +5,7 @@ mod anything;
 mod app;
 mod bodies;
 mod callers;
+mod cross_origin;
 mod document;
 mod etags;
 mod filters;
