@@ -79,7 +79,8 @@ pub fn output<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output
     child.wait_with_output().unwrap()
 }
 
-fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+/// The command that starts it on a free port with these arguments.
+pub fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(binary());
     command.args(["--listen", "127.0.0.1:0"]).args(arguments).env_remove("RUST_LOG");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

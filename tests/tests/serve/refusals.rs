@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use tokenkeep_tests::serve::{Serve, output};
+use tokenkeep_tests::serve::{Serve, command, output};
 
 #[test]
 fn what_cannot_be_understood_is_said_in_one_line() {
     for (arguments, said) in [
         (&["--db", "tokens.db"][..], "use sqlite:PATH, postgres://USER@HOST/NAME or memory:"),
-        (&["--db", "sqlite:"], "use sqlite:PATH, postgres://USER@HOST/NAME or memory:"),
+        (&["--db", "sqlite:"], "use sqlite:PATH, as sqlite:tokens.db"),
         (&["--db", "postgres://localhost:1/tokens"], "PostgreSQL needs --sealing-key-file"),
         (&["--db", "postgres://localhost:1/tokens", "--no-view-key"], "refused"),
         (&["--clock", "yesterday"], "yesterday"),
@@ -65,6 +65,34 @@ fn a_file_of_a_newer_version_is_left_alone() {
         .write_all_at(&[0, 0, 0, 99], 60)
         .unwrap();
     assert!(refused(&path).contains("has schema version 99"));
+}
+
+#[test]
+fn db_in_form_of_other_programs_fails_and_makes_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let absolute = directory.path().join("tokens.db").display().to_string();
+    for (url, instead) in [
+        ("sqlite://tokens.db".to_owned(), "use sqlite:PATH without slashes"),
+        (format!("sqlite://{absolute}"), "use sqlite:PATH without slashes"),
+        (format!("sqlite:///{absolute}"), "use sqlite:PATH without slashes"),
+        ("sqlite::memory:".to_owned(), "use memory:"),
+        ("sqlite://:memory:".to_owned(), "use memory:"),
+        ("sqlite:tokens.db?mode=memory".to_owned(), "use memory:"),
+        (format!("sqlite:{absolute}?mode=rwc"), "use sqlite:PATH without parameters"),
+        ("sqlite:tokens.db?cache=shared".to_owned(), "use sqlite:PATH without parameters"),
+        ("sqlite:tokens.db#x".to_owned(), "use sqlite:PATH without parameters"),
+        ("sqlite:file:tokens.db".to_owned(), "use sqlite:PATH without parameters"),
+        ("sqlite".to_owned(), "use sqlite:PATH, postgres:"),
+        ("memory".to_owned(), "use sqlite:PATH, postgres:"),
+        (":memory:".to_owned(), "use sqlite:PATH, postgres:"),
+        ("SQLITE:tokens.db".to_owned(), "use sqlite:PATH, postgres:"),
+    ] {
+        let refused = command(["--db", &url]).current_dir(&directory).output().unwrap();
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+        assert!(message.contains(instead), "{url}: {message}");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "{url}");
+    }
 }
 
 #[test]

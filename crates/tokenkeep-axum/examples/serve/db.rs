@@ -56,11 +56,31 @@ impl FromStr for Db {
 
     fn from_str(url: &str) -> Result<Self> {
         match url.split_once(':') {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            Some(("sqlite", path)) => sqlite(path),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(url.into())),
             Some(("memory", "")) => Ok(Self::Memory),
             // Not what was given: it may hold a password.
             _ => Err("use sqlite:PATH, postgres://USER@HOST/NAME or memory:".into()),
         }
+    }
+}
+
+/// The database at a path, which is taken as it stands. Other programs read more into what follows
+/// `sqlite:`, each something else.
+fn sqlite(path: &str) -> Result<Db> {
+    let refused =
+        |instead: &str| Err(format!("sqlite:{path} is not supported: use {instead}").into());
+    if path.is_empty() {
+        refused("sqlite:PATH, as sqlite:tokens.db")
+    } else if path.contains(":memory:") || path.contains("mode=memory") {
+        refused("memory:")
+    } else if path.starts_with("//") {
+        refused(
+            "sqlite:PATH without slashes before it, as sqlite:tokens.db or sqlite:/var/lib/tokens.db",
+        )
+    } else if path.contains(['?', '#']) || path.starts_with("file:") {
+        refused("sqlite:PATH without parameters, as sqlite:tokens.db")
+    } else {
+        Ok(Db::Sqlite(path.into()))
     }
 }
