@@ -95,6 +95,29 @@ fn db_in_form_of_other_programs_fails_and_makes_no_file() {
     }
 }
 
+/// The sealing key was said to be missing.
+#[test]
+fn db_that_is_no_database_is_named_before_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::create_dir(path("directory")).unwrap();
+    fs::write(path("empty"), "").unwrap();
+    fs::write(path("text"), "no database, but as long as one is. ".repeat(20)).unwrap();
+    for name in ["empty", "text"] {
+        fs::set_permissions(path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for (name, said) in
+        [("directory", "not a regular file"), ("empty", "empty"), ("text", "not a tokenkeep")]
+    {
+        let refused = output(["--db", &format!("sqlite:{}", path(name))]);
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+        assert!(message.contains(said) && message.contains(&path(name)), "{message}");
+        assert!(!message.contains(".key"), "{message}");
+    }
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 3, "nothing was made");
+}
+
 #[test]
 fn help_names_every_flag() {
     let output = output(["--help"]);

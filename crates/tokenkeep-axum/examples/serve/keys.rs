@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tokenkeep::{KeyScheme, Pepper, SealingKey};
+use tokenkeep_sqlite::SqliteStore;
 
 use crate::Result;
 use crate::arguments::{Arguments, Sealing};
@@ -55,12 +56,16 @@ fn beside(database: &Path) -> Result<(Secret, Vec<Secret>)> {
         [database.to_owned(), beside("-wal")].iter().any(|path| path.symlink_metadata().is_ok());
     match secret_file::read(&path)? {
         Some(secrets) => Ok(secrets),
-        None if was_there => Err(format!(
-            "{} is missing, the sealing key of {}: put it back, or choose --no-view-key",
-            path.display(),
-            database.display()
-        )
-        .into()),
+        None if was_there => {
+            // A path that holds no database is reported before the missing key.
+            SqliteStore::open(database)?;
+            Err(format!(
+                "{} is missing, the sealing key of {}: put it back, or choose --no-view-key",
+                path.display(),
+                database.display()
+            )
+            .into())
+        }
         None => {
             let created = secret_file::create(&path);
             Ok((created.map_err(|error| format!("{}: {error}", path.display()))?, Vec::new()))
