@@ -1,7 +1,7 @@
 //! The files with the secrets.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use tokenkeep_tests::serve::{Serve, output};
@@ -126,8 +126,10 @@ fn files_of_secrets_must_be_there_private_and_readable() {
     for flag in ["--sealing-key-file", "--pepper-file"] {
         assert!(failure(&["--db", &db, flag, &missing]).contains("missing is not there"));
         let file = place.secrets("secrets", &[(1, "a")]);
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(failure(&["--db", &db, flag, &file]).contains("chmod 600"));
+        for mode in [0o644, 0o604, 0o602, 0o444] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(failure(&["--db", &db, flag, &file]).contains("chmod 600"), "{mode:o}");
+        }
         for text in ["", "1\n", "0 aa\n", &format!("0 {}", "a".repeat(64)), &"canary ".repeat(9)] {
             fs::write(&file, text).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -136,4 +138,23 @@ fn files_of_secrets_must_be_there_private_and_readable() {
         }
     }
     assert!(!Path::new(&place.path("tokens.db")).exists(), "nothing was made");
+}
+
+/// As Kubernetes mounts a secret: links to a directory of the day, and bits for the group.
+#[test]
+fn secrets_that_group_can_read_are_accepted_with_warning() {
+    let place = Place::new();
+    fs::create_dir(place.path("..2026_11_27")).unwrap();
+    place.secrets("..2026_11_27/peppers", &[(1, "a")]);
+    symlink("..2026_11_27", place.path("..data")).unwrap();
+    symlink("..data/peppers", place.path("peppers")).unwrap();
+    let file = place.path("peppers");
+    for mode in [0o600, 0o400, 0o640, 0o660, 0o440] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let server = Serve::start(["--db", "memory:", "--pepper-file", &file]);
+        let (code, _, log) = server.signal("TERM");
+        assert_eq!(code, Some(0));
+        let warns = log.contains("WARN") && log.contains(&format!("{file}: the group may read it"));
+        assert_eq!(warns, mode & 0o070 != 0, "{mode:o}: {log}");
+    }
 }

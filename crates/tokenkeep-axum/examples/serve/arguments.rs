@@ -37,8 +37,8 @@ A store that is empty and gets no seed gets a superuser, akadmin, and one token.
 once.
 
 A file of sealing keys or peppers has a line `ID HEX` for each: a number from 1 to 255, and 64
-hexadecimal digits. The first line is what new rows use; the others still open older ones. It must
-be readable by its owner only:
+hexadecimal digits. The first line is what new rows use; the others still open older ones. A file that
+every user of the machine can read is refused; where its group can, as on Kubernetes, that is logged:
 
   (umask 077; echo \"1 $(openssl rand -hex 32)\" > peppers)
 

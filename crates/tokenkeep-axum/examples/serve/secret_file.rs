@@ -28,8 +28,13 @@ pub(crate) fn read(path: &Path) -> Result<Option<(Secret, Vec<Secret>)>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         read => read.map_err(|error| about(&error.to_string()))?,
     };
-    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o007 != 0 {
         return Err(about("others may read it: make it private with `chmod 600`").into());
+    }
+    if mode & 0o070 != 0 {
+        // As Kubernetes mounts secrets.
+        tracing::warn!("{}", about("the group may read it"));
     }
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     // The line itself is not shown: it is a secret.
