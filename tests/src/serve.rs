@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::OnceLock;
-use std::thread;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::example;
@@ -21,6 +21,8 @@ pub fn binary() -> &'static PathBuf {
 pub struct Serve {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    log: Arc<Mutex<String>>,
+    logging: Option<JoinHandle<()>>,
     /// `http://ADDRESS`.
     pub url: String,
 }
@@ -30,11 +32,27 @@ impl Serve {
     pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let mut child = command(arguments).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, written) = (BufReader::new(child.stderr.take().unwrap()), log.clone());
+        let logging = thread::spawn(move || {
+            for line in stderr.lines() {
+                *written.lock().unwrap() += &(line.unwrap() + "\n");
+            }
+        });
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let url = line.trim_end().strip_prefix("listening on ");
-        let url = url.unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        Self { child, stdout, url }
+        let url = url.unwrap_or_else(|| panic!("{line:?} {}", log.lock().unwrap())).to_owned();
+        Self { child, stdout, log, logging: Some(logging), url }
+    }
+
+    /// Waits until the log contains a text.
+    pub fn wait_for_log(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !self.log.lock().unwrap().contains(text) {
+            assert!(Instant::now() < deadline, "{:?}", self.log);
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The next line of what it says on standard output.
@@ -44,15 +62,27 @@ impl Serve {
         line.trim_end().to_owned()
     }
 
+    /// The line that it prints on an empty store, ready to be pasted, and the key in the file that the
+    /// line reads.
+    pub fn first_key(&mut self) -> (String, String) {
+        let lines = [self.line(), self.line(), self.line()];
+        let line = lines[2].clone();
+        let file = line.split("$(cat '").nth(1).unwrap_or_else(|| panic!("{lines:?}"));
+        let file = file.split("')").next().unwrap();
+        let key = std::fs::read_to_string(file).unwrap();
+        (line, key.trim_end().to_owned())
+    }
+
     /// Sends a signal by name, waits for the end, and returns the exit code, what was left to read
     /// on standard output, and the log.
     pub fn signal(mut self, name: &str) -> (Option<i32>, String, String) {
         let mut kill = Command::new("kill");
         kill.args([format!("-{name}"), self.child.id().to_string()]);
         assert!(kill.status().unwrap().success());
-        let (mut rest, mut log) = (String::new(), String::new());
+        let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        self.logging.take().unwrap().join().unwrap();
+        let log = self.log.lock().unwrap().clone();
         (self.child.wait().unwrap().code(), rest, log)
     }
 }

@@ -5,9 +5,8 @@ use axum::http::{HeaderMap, HeaderName, Uri, header};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whether a browser says, or may mean, that a page of another origin has sent the request. A sibling
-/// domain is another origin, too: it may belong to somebody else. A request with neither header comes
-/// from no browser of the last years.
+/// Returns whether a page of another origin may have sent the request. A sibling domain is another
+/// origin, too: it may have another owner. Each current browser sends one of the two headers.
 pub(crate) fn is_other(parts: &Parts, trusted: &[String]) -> bool {
     let headers = &parts.headers;
     let is_trusted = |origin: &[u8]| trusted.iter().any(|trusted| trusted.as_bytes() == origin);

@@ -7,31 +7,7 @@ use std::path::Path;
 use tokenkeep_tests::serve::{Serve, output};
 use tokenkeep_tests::wire::Connection;
 
-/// A directory with the names that `serve` uses in it.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn db(&self) -> String {
-        format!("sqlite:{}", self.path("tokens.db"))
-    }
-
-    /// Writes a file of secrets, each a repeated digit.
-    fn secrets(&self, name: &str, secrets: &[(u8, &str)]) -> String {
-        let lines: Vec<_> =
-            secrets.iter().map(|(id, d)| format!("{id} {}\n", d.repeat(64))).collect();
-        fs::write(self.path(name), lines.concat()).unwrap();
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-        self.path(name)
-    }
-}
+use crate::place::Place;
 
 /// Runs it, which must fail, and returns the one line that it says.
 fn failure(arguments: &[&str]) -> String {
@@ -52,8 +28,7 @@ fn view_key(server: &Serve, key: &str) -> u16 {
 /// Runs it on an empty store, and returns the first key.
 fn first_key(arguments: &[&str]) -> String {
     let mut server = Serve::start(arguments);
-    let line = [server.line(), server.line(), server.line()][2].clone();
-    let key = line.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    let (_, key) = server.first_key();
     assert_eq!(server.signal("TERM").0, Some(0));
     key
 }

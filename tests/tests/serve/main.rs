@@ -1,7 +1,9 @@
 //! The example `serve`, as its users run it.
 
+mod admin;
 mod first_run;
 mod key_files;
+mod place;
 mod refusals;
 mod seeded;
 mod stopping;

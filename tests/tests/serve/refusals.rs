@@ -135,6 +135,9 @@ fn help_names_every_flag() {
         "no-view-key",
         "pepper-file",
         "sweep-interval",
+        "admin-key-file",
+        "new-admin-key",
+        "admin",
         "log",
         "help",
     ] {

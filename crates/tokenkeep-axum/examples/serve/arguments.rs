@@ -29,12 +29,17 @@ Usage: serve [OPTIONS]
   --no-view-key            keep digests only: a key is shown once, when it is made
   --pepper-file FILE       peppers of the digests
   --sweep-interval SPAN    how often expired tokens are swept; never with --clock [minutes=5]
+  --admin-key-file FILE    where the key of the first administrator, or a new one, is written
+                           [PATH.admin-key beside sqlite:PATH; else tokenkeep.admin-key, or a new file
+                           in the temporary directory for memory:]
+  --new-admin-key          write a new key of a superuser to that file, and end
+  --admin USERNAME         the superuser who gets it [akadmin]
   --log FILTER             what is logged, on standard error, as debug or info,tokenkeep_axum=debug;
                            RUST_LOG without it [info]
   --help                   this text
 
-A store that is empty and gets no seed gets a superuser, akadmin, and one token. Its key is printed,
-once.
+A store without users, groups and tokens that gets no seed gets a superuser, akadmin, and one token. Its
+key is written to a file with mode 0600, before the token is made. Move it to your secrets.
 
 A file of sealing keys or peppers has a line `ID HEX` for each: a number from 1 to 255, and 64
 hexadecimal digits. The first line is what new rows use; the others still open older ones. A file that
@@ -60,6 +65,9 @@ pub(crate) struct Arguments {
     pub(crate) sealing: Sealing,
     pub(crate) pepper_file: Option<PathBuf>,
     pub(crate) sweep_interval: Duration,
+    pub(crate) admin_key_file: Option<PathBuf>,
+    pub(crate) new_admin_key: bool,
+    pub(crate) admin: String,
     pub(crate) log: Targets,
 }
 
@@ -105,6 +113,11 @@ impl Arguments {
                 Long("sweep-interval") => {
                     arguments.sweep_interval = parser.value()?.parse_with(span)?;
                 }
+                Long("admin-key-file") => {
+                    arguments.admin_key_file = Some(parser.value()?.into());
+                }
+                Long("new-admin-key") => arguments.new_admin_key = true,
+                Long("admin") => arguments.admin = parser.value()?.string()?,
                 Long("log") => log = Some(parser.value()?.string()?),
                 Long("help") | Short('h') => return Ok(None),
                 other => return Err(other.unexpected().into()),
@@ -114,6 +127,24 @@ impl Arguments {
             arguments.log = filter.parse()?;
         }
         Ok(Some(arguments))
+    }
+}
+
+impl Arguments {
+    /// Where the key of an administrator is written.
+    pub(crate) fn admin_key_file(&self) -> Result<PathBuf> {
+        Ok(match (&self.admin_key_file, &self.db) {
+            (Some(file), _) => file.clone(),
+            (None, Db::Sqlite(database)) => {
+                let mut file = database.as_os_str().to_owned();
+                file.push(".admin-key");
+                file.into()
+            }
+            (None, Db::Postgres(_)) => "tokenkeep.admin-key".into(),
+            (None, Db::Memory) => {
+                std::env::temp_dir().join(format!("tokenkeep-{}.admin-key", crate::random_uuid()?))
+            }
+        })
     }
 }
 
@@ -131,6 +162,9 @@ impl Default for Arguments {
             sealing: Sealing::Default,
             pepper_file: None,
             sweep_interval: Duration::from_mins(5),
+            admin_key_file: None,
+            new_admin_key: false,
+            admin: "akadmin".into(),
             log: Targets::new().with_default(tracing::Level::INFO),
         }
     }

@@ -51,26 +51,23 @@ fn beside(database: &Path) -> Result<(Secret, Vec<Secret>)> {
         PathBuf::from(path)
     };
     let path = beside(".key");
-    // The log alone is left of a database that was there, too.
+    // The WAL alone may be left of a database that was there.
     let was_there =
         [database.to_owned(), beside("-wal")].iter().any(|path| path.symlink_metadata().is_ok());
-    match secret_file::read(&path)? {
-        Some(secrets) => Ok(secrets),
-        None if was_there => {
-            // A path that holds no database is reported before the missing key.
-            SqliteStore::open(database)?;
-            Err(format!(
-                "{} is missing, the sealing key of {}: put it back, or choose --no-view-key",
-                path.display(),
-                database.display()
-            )
-            .into())
-        }
-        None => {
-            let created = secret_file::create(&path);
-            Ok((created.map_err(|error| format!("{}: {error}", path.display()))?, Vec::new()))
-        }
+    if !was_there {
+        secret_file::create(&path)?;
     }
+    if let Some(secrets) = secret_file::read(&path)? {
+        return Ok(secrets);
+    }
+    // A path that holds no database is reported before the missing key.
+    SqliteStore::open(database)?;
+    Err(format!(
+        "{} is missing, the sealing key of {}: put it back, or choose --no-view-key",
+        path.display(),
+        database.display()
+    )
+    .into())
 }
 
 fn must_be_there(path: &Path) -> Result<(Secret, Vec<Secret>)> {

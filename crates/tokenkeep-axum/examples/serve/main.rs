@@ -4,14 +4,15 @@
 //! cargo run --example serve
 //! ```
 //!
-//! `--help` tells the rest. A new store gets a superuser, and the line that updates its first token
-//! is printed, ready to be pasted.
+//! `--help` lists the options. A new store gets a superuser, whose key is written to a file, and the
+//! line that updates its first token is printed, ready to be pasted.
 
+mod admin;
 mod arguments;
 mod background;
 mod chain;
 mod db;
-mod first_run;
+mod draft;
 mod keys;
 mod secret_file;
 mod seed;
@@ -24,7 +25,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokenkeep::{Clock, ManualClock, Policy, SystemClock, SystemRandom, Timestamp, TokenService};
+use tokenkeep::{
+    Clock, ManualClock, Policy, Random, SystemClock, SystemRandom, Timestamp, TokenKey,
+    TokenService,
+};
+use tokenkeep_memory::MemoryStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -56,22 +61,48 @@ async fn run() -> Result<()> {
         return Ok(io::stdout().write_all(arguments::HELP.as_bytes())?);
     };
     tracing_log(&arguments);
+    if arguments.new_admin_key {
+        return new_admin_key(&arguments).await;
+    }
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
     let opened = store::open(&arguments).await?;
-    let tokens = service(&arguments, &opened).await?;
+    let tokens = service(&arguments, &opened, arguments.min_key_length).await?;
     // Heard from now on: who reads the first line may say stop at once.
     let stop = stop()?;
-    let address = listener.local_addr()?;
-    let mut lines = vec![format!("listening on http://{address}")];
-    lines.extend(fill(&arguments, &opened, &tokens, &format!("http://{address}")).await?);
-    writeln!(io::stdout(), "{}", lines.join("\n"))?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let mut lines = vec![format!("listening on {url}")];
+    lines.extend(fill(&arguments, &opened, &url).await?);
+    say(&lines);
 
     let background = background::start(&tokens, &arguments);
     serve(listener, tokens.clone(), stop).await?;
     background.stop().await;
     Ok(tokens.flush().await?)
+}
+
+/// Writes a new key of a superuser to a file.
+async fn new_admin_key(arguments: &Arguments) -> Result<()> {
+    let opened = store::open(arguments).await?;
+    let tokens = service(arguments, &opened, TokenKey::GENERATED_CHARS).await?;
+    let (users, name) = (&*opened.users, &arguments.admin);
+    let line = admin::renew(users, &tokens, name, &arguments.admin_key_file()?).await?;
+    say(&[line]);
+    Ok(())
+}
+
+/// Prints lines, of which none is needed: standard output may be closed or full.
+fn say(lines: &[String]) {
+    if let Err(error) = writeln!(io::stdout(), "{}", lines.join("\n")) {
+        tracing::warn!("standard output cannot be written: {error}");
+    }
+}
+
+fn random_uuid() -> Result<uuid::Uuid> {
+    let mut bytes = [0; 16];
+    SystemRandom.fill(&mut bytes)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
 fn tracing_log(arguments: &Arguments) {
@@ -80,11 +111,12 @@ fn tracing_log(arguments: &Arguments) {
     tracing_subscriber::registry().with(lines.with_filter(arguments.log.clone())).init();
 }
 
-async fn service(arguments: &Arguments, opened: &Opened) -> Result<TokenService> {
-    let policy = Policy {
-        default_duration: arguments.default_duration,
-        minimum_key_length: arguments.min_key_length,
-    };
+async fn service(
+    arguments: &Arguments,
+    opened: &Opened,
+    minimum_key_length: usize,
+) -> Result<TokenService> {
+    let policy = Policy { default_duration: arguments.default_duration, minimum_key_length };
     let builder = TokenService::builder(opened.tokens.clone(), opened.users.clone())
         .clock(clock(arguments))
         .policy(policy)
@@ -101,13 +133,8 @@ fn clock(arguments: &Arguments) -> Arc<dyn Clock> {
 }
 
 /// Fills a store that is empty, and returns what there is to say about it.
-async fn fill(
-    arguments: &Arguments,
-    opened: &Opened,
-    tokens: &TokenService,
-    url: &str,
-) -> Result<Vec<String>> {
-    let is_empty = store::is_empty(&*opened.tokens).await?;
+async fn fill(arguments: &Arguments, opened: &Opened, url: &str) -> Result<Vec<String>> {
+    let is_empty = opened.is_empty().await?;
     match &arguments.seed {
         Some(path) if !is_empty => {
             Err(format!("the store is not empty: {} was not loaded", path.display()).into())
@@ -118,8 +145,10 @@ async fn fill(
             Ok(Vec::new())
         }
         None if is_empty => {
-            let now = clock(arguments).now();
-            first_run::fill(&*opened.users, tokens, now, url).await
+            let (now, file) = (clock(arguments).now(), arguments.admin_key_file()?);
+            let tokens = service(arguments, opened, TokenKey::GENERATED_CHARS).await?;
+            let lines = admin::create(&*opened.users, &tokens, now, &file, url).await?;
+            Ok(lines.unwrap_or_default())
         }
         None => Ok(Vec::new()),
     }
@@ -127,6 +156,9 @@ async fn fill(
 
 async fn load(path: &Path, opened: &Opened, now: Timestamp) -> Result<()> {
     let seed = Seed::parse(&std::fs::read_to_string(path)?)?;
+    // What is wrong shows in memory, before the first row is written.
+    let trial = MemoryStore::new();
+    seed.load(&trial, &trial, &opened.keys, &SystemRandom, now).await?;
     seed.load(&*opened.tokens, &*opened.users, &opened.keys, &SystemRandom, now).await
 }
 

@@ -1,15 +1,16 @@
 //! Files of secrets: lines `ID HEX`, of which the first is the current one.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::num::NonZeroU8;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokenkeep::{Random, SystemRandom};
 
 use crate::Result;
+use crate::draft::Draft;
 
 /// A secret with the id by which rows name it.
 pub(crate) type Secret = (NonZeroU8, [u8; 32]);
@@ -44,20 +45,19 @@ pub(crate) fn read(path: &Path) -> Result<Option<(Secret, Vec<Secret>)>> {
     Ok(Some((current, secrets.collect())))
 }
 
-/// Makes a file with one secret, which is on the disk when this returns. One that is there already
-/// is an error.
-pub(crate) fn create(path: &Path) -> Result<Secret> {
+/// Makes a file with one secret, which is on the disk when this returns, unless another instance has
+/// just made it.
+pub(crate) fn create(path: &Path) -> Result<()> {
     let (id, secret) = fresh()?;
     let mut line = format!("{id} ");
     for byte in secret {
         write!(line, "{byte:02x}")?;
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{line}")?;
-    file.sync_all()?;
-    let directory = std::path::absolute(path)?;
-    File::open(directory.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-    Ok((id, secret))
+    let created = Draft::write(path, line + "\n").and_then(Draft::keep);
+    match created {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created.map_err(|error| format!("{}: {error}", path.display()).into()),
+    }
 }
 
 fn parse(line: &str) -> Option<Secret> {

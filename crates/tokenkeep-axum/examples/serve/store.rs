@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokenkeep::{EventQuery, KeyScheme, StoreError, TokenQuery, TokenStore, UserStore, Window};
 
+use crate::admin::ADMINS;
 use crate::arguments::Arguments;
 use crate::{Result, keys};
 
@@ -22,10 +23,16 @@ pub(crate) async fn open(arguments: &Arguments) -> Result<Opened> {
     Ok(Opened { tokens, users, keys })
 }
 
-/// Whether nothing was ever kept in the store.
-pub(crate) async fn is_empty(store: &dyn TokenStore) -> std::result::Result<bool, StoreError> {
-    let window = Window::After { cursor: None, limit: 1 };
-    let page = store.list(&TokenQuery { window, ..TokenQuery::default() }).await?;
-    let events = store.events(&EventQuery { limit: 1, ..EventQuery::default() }).await?;
-    Ok(page.tokens.is_empty() && events.is_empty())
+impl Opened {
+    /// Whether nothing was ever kept in the store. A first start that was interrupted, and that others
+    /// may repeat, leaves the group of the administrator.
+    pub(crate) async fn is_empty(&self) -> std::result::Result<bool, StoreError> {
+        let window = Window::After { cursor: None, limit: 1 };
+        let page = self.tokens.list(&TokenQuery { window, ..TokenQuery::default() }).await?;
+        let events = self.tokens.events(&EventQuery { limit: 1, ..EventQuery::default() }).await?;
+        let users = self.users.users(None, 1).await?;
+        let groups = self.users.groups(None, 2).await?;
+        let no_others = groups.iter().all(|group| group.id == ADMINS);
+        Ok(page.tokens.is_empty() && events.is_empty() && users.is_empty() && no_others)
+    }
 }
