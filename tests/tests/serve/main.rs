@@ -3,6 +3,7 @@
 mod admin;
 mod first_run;
 mod key_files;
+mod limits;
 mod place;
 mod refusals;
 mod seeded;

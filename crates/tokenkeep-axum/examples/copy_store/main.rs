@@ -108,8 +108,8 @@ async fn copy(arguments: &Arguments) -> Result<CopyReport> {
         // It would be made, and a copy of nothing succeeds.
         return Err(format!("there is no {}", path.display()).into());
     }
-    let (tokens, users) = arguments.from.open().await?;
-    let (to_tokens, to_users) = arguments.to.open().await?;
+    let (tokens, users) = arguments.from.open(None).await?;
+    let (to_tokens, to_users) = arguments.to.open(None).await?;
     let mut progress = progress();
 
     // A target that does not fit gets nothing: neither users nor tokens.

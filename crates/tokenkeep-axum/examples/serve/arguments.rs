@@ -1,13 +1,16 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, ValueExt};
 use tokenkeep::{Policy, Timestamp};
+use tokio::sync::Semaphore;
 use tracing_subscriber::filter::Targets;
 
 use crate::Result;
+use crate::connections::Limits;
 use crate::db::Db;
 
 /// What `--help` prints.
@@ -19,6 +22,7 @@ Usage: serve [OPTIONS]
   --listen ADDR            where to listen; port 0 picks one [127.0.0.1:8080]
   --db DB                  sqlite:PATH, postgres://USER@HOST/NAME or memory:; TOKENKEEP_DB without it,
                            where a password is not shown to others on the machine [sqlite:tokens.db]
+  --pool N                 connections to PostgreSQL [16], or readers of SQLite [one a processor]
   --seed FILE              load users, groups and tokens into an empty store, from JSON in the format
                            of tests/vectors/fixture.json
   --clock TIME             a clock that stands still, as 2024-09-27T14:26:18Z
@@ -29,6 +33,10 @@ Usage: serve [OPTIONS]
   --no-view-key            keep digests only: a key is shown once, when it is made
   --pepper-file FILE       peppers of the digests
   --sweep-interval SPAN    how often expired tokens are swept; never with --clock [minutes=5]
+  --keep-events SPAN       delete older events at each sweep, as days=90 [all are kept]
+  --request-timeout SPAN   how long a client may take to send the head of a request, and then for its
+                           body and the answer [seconds=30]
+  --max-connections N      how many clients are connected at a time; others wait [512]
   --admin-key-file FILE    where the key of the first administrator, or a new one, is written
                            [PATH.admin-key beside sqlite:PATH; else tokenkeep.admin-key, or a new file
                            in the temporary directory for memory:]
@@ -57,6 +65,7 @@ several instances, which need the same keys: give each the same --sealing-key-fi
 pub(crate) struct Arguments {
     pub(crate) listen: String,
     pub(crate) db: Db,
+    pub(crate) pool: Option<NonZeroUsize>,
     pub(crate) seed: Option<PathBuf>,
     pub(crate) clock: Option<Timestamp>,
     pub(crate) installation_id: String,
@@ -65,6 +74,8 @@ pub(crate) struct Arguments {
     pub(crate) sealing: Sealing,
     pub(crate) pepper_file: Option<PathBuf>,
     pub(crate) sweep_interval: Duration,
+    pub(crate) keep_events: Option<Duration>,
+    pub(crate) limits: Limits,
     pub(crate) admin_key_file: Option<PathBuf>,
     pub(crate) new_admin_key: bool,
     pub(crate) admin: String,
@@ -98,6 +109,7 @@ impl Arguments {
             match argument {
                 Long("listen") => arguments.listen = parser.value()?.string()?,
                 Long("db") => arguments.db = db(&parser.value()?.string()?)?,
+                Long("pool") => arguments.pool = Some(parser.value()?.parse()?),
                 Long("seed") => arguments.seed = Some(parser.value()?.into()),
                 Long("clock") => arguments.clock = Some(parser.value()?.parse()?),
                 Long("installation-id") => arguments.installation_id = parser.value()?.string()?,
@@ -112,6 +124,15 @@ impl Arguments {
                 Long("pepper-file") => arguments.pepper_file = Some(parser.value()?.into()),
                 Long("sweep-interval") => {
                     arguments.sweep_interval = parser.value()?.parse_with(span)?;
+                }
+                Long("keep-events") => {
+                    arguments.keep_events = Some(parser.value()?.parse_with(span)?);
+                }
+                Long("request-timeout") => {
+                    arguments.limits.request_timeout = parser.value()?.parse_with(span)?;
+                }
+                Long("max-connections") => {
+                    arguments.limits.connections = parser.value()?.parse_with(connections)?;
                 }
                 Long("admin-key-file") => {
                     arguments.admin_key_file = Some(parser.value()?.into());
@@ -154,6 +175,7 @@ impl Default for Arguments {
         Self {
             listen: "127.0.0.1:8080".into(),
             db: Db::Sqlite("tokens.db".into()),
+            pool: None,
             seed: None,
             clock: None,
             installation_id: String::new(),
@@ -162,6 +184,8 @@ impl Default for Arguments {
             sealing: Sealing::Default,
             pepper_file: None,
             sweep_interval: Duration::from_mins(5),
+            keep_events: None,
+            limits: Limits { connections: 512, request_timeout: Duration::from_secs(30) },
             admin_key_file: None,
             new_admin_key: false,
             admin: "akadmin".into(),
@@ -172,6 +196,14 @@ impl Default for Arguments {
 
 fn db(url: &str) -> Result<Db> {
     url.parse().map_err(|error| format!("--db: {error}").into())
+}
+
+/// A number of connections that a semaphore can count.
+fn connections(number: &str) -> Result<usize> {
+    match number.parse()? {
+        0 => Err("must be at least 1".into()),
+        connections => Ok(Semaphore::MAX_PERMITS.min(connections)),
+    }
 }
 
 /// A span of time that is not empty.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokenkeep::TokenService;
+use tokenkeep::{Clock, SystemClock, Timestamp, TokenService};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -20,7 +20,8 @@ pub(crate) struct Background(Vec<JoinHandle<()>>);
 pub(crate) fn start(tokens: &TokenService, arguments: &Arguments) -> Background {
     let mut tasks = vec![tokio::spawn(flush(tokens.clone()))];
     if arguments.clock.is_none() {
-        tasks.push(tokio::spawn(sweep(tokens.clone(), arguments.sweep_interval)));
+        let keep_events = arguments.keep_events;
+        tasks.push(tokio::spawn(sweep(tokens.clone(), arguments.sweep_interval, keep_events)));
     }
     Background(tasks)
 }
@@ -36,13 +37,18 @@ impl Background {
     }
 }
 
-async fn sweep(tokens: TokenService, interval: Duration) {
+async fn sweep(tokens: TokenService, interval: Duration, keep_events: Option<Duration>) {
     let mut ticks = every(interval);
     loop {
         ticks.tick().await;
         match tokens.sweep().await {
             Ok(report) => tracing::info!(?report, "swept"),
             Err(error) => tracing::error!("sweeping failed: {}", crate::chain::chain(&error)),
+        }
+        let Some(age) = keep_events else { continue };
+        match tokens.prune_events(before(SystemClock.now(), age)).await {
+            Ok(events) => tracing::info!(events, "pruned"),
+            Err(error) => tracing::error!("pruning failed: {}", crate::chain::chain(&error)),
         }
     }
 }
@@ -55,6 +61,12 @@ async fn flush(tokens: TokenService) {
             tracing::error!("writing last-used times failed: {}", crate::chain::chain(&error));
         }
     }
+}
+
+/// The time so long before another.
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(age)).unwrap_or(Timestamp::MIN)
 }
 
 fn every(interval: Duration) -> tokio::time::Interval {

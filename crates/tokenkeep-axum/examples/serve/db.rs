@@ -2,14 +2,15 @@
 
 use std::error::Error;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use tokenkeep::{TokenStore, UserStore};
 use tokenkeep_memory::MemoryStore;
-use tokenkeep_postgres::PostgresStore;
-use tokenkeep_sqlite::SqliteStore;
+use tokenkeep_postgres::PostgresOptions;
+use tokenkeep_sqlite::SqliteOptions;
 
 use crate::Result;
 
@@ -36,12 +37,22 @@ impl fmt::Debug for Db {
 pub(crate) type Stores = (Arc<dyn TokenStore>, Arc<dyn UserStore>);
 
 impl Db {
-    /// Opens the store, or makes it.
-    pub(crate) async fn open(&self) -> Result<Stores> {
+    /// Opens the store, or makes it, with so many connections, or the backend's default.
+    pub(crate) async fn open(&self, pool: Option<NonZeroUsize>) -> Result<Stores> {
+        let pool = pool.map(NonZeroUsize::get);
         Ok(match self {
+            Self::Memory if pool.is_some() => return Err("memory: has no pool".into()),
             Self::Memory => both(MemoryStore::new()),
-            Self::Sqlite(path) => both(SqliteStore::open(path)?),
-            Self::Postgres(url) => both(PostgresStore::connect(url).await?),
+            Self::Sqlite(path) => {
+                let options = SqliteOptions::new();
+                let options = pool.into_iter().fold(options, SqliteOptions::readers);
+                both(options.open(path)?)
+            }
+            Self::Postgres(url) => {
+                let options = PostgresOptions::new();
+                let options = pool.into_iter().fold(options, PostgresOptions::max_connections);
+                both(options.connect(url).await?)
+            }
         })
     }
 }

@@ -11,6 +11,7 @@ mod admin;
 mod arguments;
 mod background;
 mod chain;
+mod connections;
 mod db;
 mod draft;
 mod keys;
@@ -23,7 +24,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokenkeep::{
     Clock, ManualClock, Policy, Random, SystemClock, SystemRandom, Timestamp, TokenKey,
@@ -32,7 +32,6 @@ use tokenkeep::{
 use tokenkeep_memory::MemoryStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 
 use crate::arguments::Arguments;
 use crate::chain::chain;
@@ -40,9 +39,6 @@ use crate::seed::Seed;
 use crate::store::Opened;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
-/// How long requests that are being answered may take once the service is told to stop.
-const GRACE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     match run() {
@@ -77,7 +73,8 @@ async fn run() -> Result<()> {
     say(&lines);
 
     let background = background::start(&tokens, &arguments);
-    serve(listener, tokens.clone(), stop).await?;
+    let app = tokenkeep_axum::router(tokens.clone());
+    connections::serve(listener, app, arguments.limits, stop).await;
     background.stop().await;
     Ok(tokens.flush().await?)
 }
@@ -173,34 +170,4 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static> {
         }
         tracing::info!("stopping");
     })
-}
-
-/// Answers requests until the process is told to stop, and then those that have begun.
-async fn serve(
-    listener: TcpListener,
-    tokens: TokenService,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
-    let app: axum::Router = tokenkeep_axum::router(tokens);
-    let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        stop.await;
-        // Nobody waits for it once the server is over.
-        let _ = stopping.send(());
-    });
-    tokio::select! {
-        served = server => Ok(served?),
-        () = grace(stopped) => {
-            tracing::warn!("requests were cut off after {GRACE:?}");
-            Ok(())
-        }
-    }
-}
-
-/// Over when the time is that requests have after the process was told to stop.
-async fn grace(stopped: oneshot::Receiver<()>) {
-    match stopped.await {
-        Ok(()) => tokio::time::sleep(GRACE).await,
-        Err(_) => std::future::pending().await,
-    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Opened {
 /// Opens the store, or makes it, after its keys.
 pub(crate) async fn open(arguments: &Arguments) -> Result<Opened> {
     let keys = keys::scheme(arguments)?;
-    let (tokens, users) = arguments.db.open().await?;
+    let (tokens, users) = arguments.db.open(arguments.pool).await?;
     Ok(Opened { tokens, users, keys })
 }
 
