@@ -20,6 +20,14 @@ use crate::user::{Group, GroupId, Profile, User, UserId};
 /// A call sees every change that was acknowledged before it began: a deactivation binds the next
 /// authentication. Nothing may be cached beyond that.
 ///
+/// # Reused ids
+///
+/// A user id must never belong to a second user: tokens are found by it. A host that gives the id of a
+/// deleted user to another hands over the old user's tokens, and their keys work again. Nothing
+/// compares the two users. Where ids can be reused, call
+/// [`owner_deleted`](crate::TokenService::owner_deleted) after each deletion of a user, and again
+/// before its id is reused.
+///
 /// ```
 /// use std::sync::Arc;
 ///
@@ -191,7 +199,8 @@ pub trait UserStore: UserDirectory {
     /// [`UserStoreError`] in that order; or the store's own.
     async fn put_user(&self, user: User) -> Result<(), UserStoreError>;
 
-    /// Removes a user, and tells whether there was one. Its tokens stay, and authenticate nobody.
+    /// Removes a user, and tells whether there was one. Its tokens stay, and authenticate nobody
+    /// until a user gets [the same id](UserDirectory#reused-ids).
     ///
     /// # Behavior
     ///

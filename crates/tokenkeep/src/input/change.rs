@@ -134,7 +134,9 @@ impl TokenChange {
         Self { unreadable: Some(error), ..Self::new() }
     }
 
-    /// The identifier: trimmed, a slug of at most 255 characters, unique.
+    /// The identifier: trimmed, a slug of at most 255 characters, unique among the tokens of all
+    /// users. Any user can take one, so that a token which the host creates should have one with a
+    /// random part.
     #[must_use]
     pub fn identifier(mut self, identifier: impl AsRef<str>) -> Self {
         self.identifier = text::identifier(identifier.as_ref()).map(Field::Set);

@@ -21,14 +21,17 @@ impl TokenService {
     /// # use std::sync::Arc;
     /// # use tokenkeep::{Caller, Timestamp, TokenChange, TokenService, User, UserId, UserStore};
     /// # use tokenkeep_memory::MemoryStore;
-    /// use tokenkeep::{Intent, TokenError};
+    /// use tokenkeep::{Intent, Random, SystemRandom, TokenError};
     ///
     /// # let store = Arc::new(MemoryStore::new());
     /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
     /// # store.put_user(alice).await?;
     /// # let service = TokenService::builder(store.clone(), store).open().await?;
+    /// // Any user can take an identifier that can be guessed.
+    /// let mut random = [0; 8];
+    /// SystemRandom.fill(&mut random)?;
     /// let link = TokenChange::new()
-    ///     .identifier("alice-recovery")
+    ///     .identifier(format!("recovery-{:016x}", u64::from_ne_bytes(random)))
     ///     .intent(Intent::Recovery)
     ///     .owner(UserId::new(2));
     /// let key = service.create(&Caller::System, link).await?.key;

@@ -46,14 +46,17 @@ impl TokenService {
     /// # use std::sync::Arc;
     /// # use tokenkeep::{Caller, Timestamp, TokenService, User, UserId, UserStore};
     /// # use tokenkeep_memory::MemoryStore;
-    /// use tokenkeep::{Intent, TokenChange};
+    /// use tokenkeep::{Intent, Random, SystemRandom, TokenChange};
     ///
     /// # let store = Arc::new(MemoryStore::new());
     /// # let alice = User::new(UserId::new(2), uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
     /// # store.put_user(alice).await?;
     /// # let service = TokenService::builder(store.clone(), store).open().await?;
+    /// // Any user can take an identifier that can be guessed.
+    /// let mut random = [0; 8];
+    /// SystemRandom.fill(&mut random)?;
     /// let recovery = TokenChange::new()
-    ///     .identifier("alice-recovery")
+    ///     .identifier(format!("recovery-{:016x}", u64::from_ne_bytes(random)))
     ///     .intent(Intent::Recovery)
     ///     .owner(UserId::new(2));
     /// let created = service.create(&Caller::System, recovery).await?;

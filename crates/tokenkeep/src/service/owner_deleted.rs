@@ -17,7 +17,8 @@ impl TokenService {
     ///
     /// Remove the user from the directory first: from then on its tokens authenticate nobody, and
     /// it can create none. A create that was under way at that moment may still end afterwards; its
-    /// token authenticates nobody either, and the next call deletes it.
+    /// token authenticates nobody either, and the next call deletes it. A user that gets the same id
+    /// later [owns what is left](crate::UserDirectory#reused-ids).
     ///
     /// ```
     /// # pollster::block_on(async {
