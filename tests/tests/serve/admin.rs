@@ -17,6 +17,7 @@ use tokenkeep_tests::wire::Connection;
 use crate::place::Place;
 
 const ALICE: UserId = UserId::new(1);
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/fixture.json");
 
 fn alice() -> User {
     User::new(ALICE, uuid::Uuid::from_u128(1), "alice", Timestamp::MIN)
@@ -54,6 +55,9 @@ async fn start_on_store_with_users_changes_nobody() {
                 store.put_user(inactive).await.unwrap();
             }
         }
+        let seeded = output(["--db", &*place.db(), "--no-view-key", "--seed", FIXTURE]);
+        let message = String::from_utf8(seeded.stderr).unwrap();
+        assert!(message.contains("the store is not empty"), "{message}");
         let (code, out, _) = Serve::start(["--db", &*place.db(), "--no-view-key"]).signal("TERM");
         assert_eq!((code, &*out), (Some(0), ""), "nothing but the address");
         let store = SqliteStore::open(place.path("tokens.db")).unwrap();

@@ -145,6 +145,9 @@ async fn fill(arguments: &Arguments, opened: &Opened, url: &str) -> Result<Vec<S
             let (now, file) = (clock(arguments).now(), arguments.admin_key_file()?);
             let tokens = service(arguments, opened, TokenKey::GENERATED_CHARS).await?;
             let lines = admin::create(&*opened.users, &tokens, now, &file, url).await?;
+            if lines.is_none() {
+                tracing::info!("another instance has made the administrator");
+            }
             Ok(lines.unwrap_or_default())
         }
         None => Ok(Vec::new()),
