@@ -97,7 +97,12 @@ impl Drop for Serve {
 
 /// Runs it to its end, which has to come by itself.
 pub fn output<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
-    let mut child = command(arguments).spawn().unwrap();
+    output_of(&mut command(arguments))
+}
+
+/// Runs a command of it to its end, which has to come by itself.
+pub fn output_of(command: &mut Command) -> Output {
+    let mut child = command.spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {

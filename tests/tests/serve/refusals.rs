@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use tokenkeep_tests::serve::{Serve, command, output};
+use tokenkeep_tests::serve::{Serve, command, output, output_of};
 
 #[test]
 fn what_cannot_be_understood_is_said_in_one_line() {
@@ -91,7 +91,7 @@ fn db_in_form_of_other_programs_fails_and_makes_no_file() {
         (":memory:".to_owned(), "use sqlite:PATH, postgres:"),
         ("SQLITE:tokens.db".to_owned(), "use sqlite:PATH, postgres:"),
     ] {
-        let refused = command(["--db", &url]).current_dir(&directory).output().unwrap();
+        let refused = output_of(command(["--db", &url]).current_dir(&directory));
         let message = String::from_utf8(refused.stderr).unwrap();
         assert_eq!((refused.status.code(), message.lines().count()), (Some(1), 1), "{message}");
         assert!(message.contains(instead), "{url}: {message}");
