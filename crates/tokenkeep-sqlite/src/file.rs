@@ -32,28 +32,6 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Which file it is that a name leads to: another one behind the same name is another database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    #[cfg(unix)]
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let found = path.symlink_metadata()?;
-        Ok(Self { device: found.dev(), inode: found.ino() })
-    }
-
-    /// Where files have no numbers, one that is open can neither be moved nor deleted.
-    #[cfg(not(unix))]
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        path.symlink_metadata().map(|_| Self { device: 0, inode: 0 })
-    }
-}
-
 /// Opens a connection to a file that is there, with the settings that all connections share.
 pub(crate) fn connect(path: &Path, mode: OpenFlags, sharing: Sharing) -> Result<Connection, Fault> {
     let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;

@@ -91,7 +91,7 @@ impl SqliteStore {
     /// place of an older backup. Others can read and write in the meantime; this thread is held until
     /// the copy has been checked and is on the disk. To restore, close the store in every process,
     /// delete its file with `-wal` and `-shm`, and put a copy of the backup in its place. A store
-    /// whose file is moved, deleted or replaced while it is open writes no more.
+    /// whose file is moved, deleted or replaced while it is open answers no more calls.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;
@@ -133,7 +133,13 @@ impl SqliteStore {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        Ok(read(&connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.sharing())?)?)
+        let check = || self.files.check().map_err(|failure| StoreError::from(&failure));
+        check()?;
+        let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.sharing())?;
+        let read = read(&connection)?;
+        // Else it may have read other files.
+        check()?;
+        Ok(read)
     }
 
     fn copy_into(&self, partial: &Path) -> Result<(), BackupError> {

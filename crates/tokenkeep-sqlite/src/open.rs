@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tokenkeep::{ChangeCounters, Changes};
+use tokenkeep::{ChangeCounters, Changes, StoreError};
 
 use crate::changes::SharedChanges;
 use crate::error::{Fault, OpenError};
@@ -17,6 +17,7 @@ use crate::reader::Readers;
 use crate::schema::{self, Origin};
 use crate::sharing::{Alone, Sharing};
 use crate::store::SqliteStore;
+use crate::watch::OpenFiles;
 use crate::writer::Writer;
 
 /// The first SQLite without the bug that loses a commit during another connection's checkpoint.
@@ -207,16 +208,18 @@ impl SqliteOptions {
             Origin::Ours(_) => {}
             Origin::Foreign => return Err(OpenError::Foreign(path)),
         }
+        let files = OpenFiles::of(&path, self.sharing).map_err(OpenError::io(&path))?;
+        let files = Arc::new(files);
         self.set_up_writer(&writer)?;
         if self.check == CheckOnOpen::Always || (had_log && self.check == CheckOnOpen::WithLog) {
             quick_check(&writer)?;
         }
         keep_log(&writer, false)?;
 
-        let readers = Arc::new(self.readers_of(&path)?);
+        let readers = Arc::new(self.readers_of(&path, files.clone())?);
+        files.check().map_err(|failure| OpenError::Store(StoreError::from(&failure)))?;
         let counters = Arc::new(ChangeCounters::new());
-        let file = file::Identity::of(&path).map_err(OpenError::io(&path))?;
-        let line = Line::on(writer, (path.clone(), file), self.durability)?;
+        let line = Line::on(writer, files.clone(), self.durability)?;
         let writer = Writer::start(line, self.busy_timeout, counters.clone());
         let writer = writer.map_err(OpenError::io(&path))?;
         let changes: Arc<dyn Changes> = match self.sharing {
@@ -224,7 +227,7 @@ impl SqliteOptions {
             // Nobody else writes.
             Sharing::SingleProcess => counters,
         };
-        Ok(SqliteStore::new(path, readers, changes, writer, alone))
+        Ok(SqliteStore::new(path, files, readers, changes, writer, alone))
     }
 
     /// Waits for a store of this process that has the file for itself.
@@ -258,16 +261,18 @@ impl SqliteOptions {
         Ok(Some(Alone::with(path)))
     }
 
-    fn readers_of(&self, path: &Path) -> Result<Readers, OpenError> {
+    fn readers_of(&self, path: &Path, files: Arc<OpenFiles>) -> Result<Readers, OpenError> {
         // Pages are positive, KiB negative.
         let cache_size = -i64::from(self.kib_for_each_reader());
         let reader = || {
             let reader = self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             set(&reader, "cache_size", cache_size)?;
+            // A first read opens the WAL, under whose name there may be another file later.
+            schema::origin(&reader)?;
             Ok::<_, OpenError>(reader)
         };
         let others = (1..self.readers).map(|_| reader()).collect::<Result<_, _>>()?;
-        Ok(Readers::new(reader()?, others))
+        Ok(Readers::new(files, reader()?, others))
     }
 
     fn kib_for_each_reader(&self) -> i32 {

@@ -4,16 +4,18 @@
 use std::iter;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rusqlite::Connection;
 use tokenkeep::StoreError;
 
 use crate::error::Fault;
+use crate::watch::OpenFiles;
 
 /// A few connections that only read. Each call takes one for itself.
 #[derive(Debug)]
 pub(crate) struct Readers {
+    files: Arc<OpenFiles>,
     first: Mutex<Reader>,
     others: Box<[Mutex<Reader>]>,
     /// How many calls wait for a connection.
@@ -38,9 +40,10 @@ impl From<Connection> for Reader {
 }
 
 impl Readers {
-    pub(crate) fn new(first: Connection, others: Vec<Connection>) -> Self {
+    pub(crate) fn new(files: Arc<OpenFiles>, first: Connection, others: Vec<Connection>) -> Self {
         let reader = |connection| Mutex::new(Reader::from(connection));
         Self {
+            files,
             first: reader(first),
             others: others.into_iter().map(reader).collect(),
             waiting: AtomicUsize::new(0),
@@ -54,6 +57,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
+        self.files.check_now_and_then().map_err(|failure| StoreError::from(&failure))?;
         Ok(read(&self.take())?)
     }
 
@@ -202,7 +206,8 @@ mod tests {
 
     fn readers(count: usize) -> Readers {
         let connection = || Connection::open_in_memory().unwrap();
-        Readers::new(connection(), (1..count).map(|_| connection()).collect())
+        let files = OpenFiles::unwatched().into();
+        Readers::new(files, connection(), (1..count).map(|_| connection()).collect())
     }
 
     #[test]
