@@ -27,7 +27,10 @@
 //! - **Shared.** Several processes on one machine may open the file. Not on a network file system:
 //!   locks and shared memory do not work there. Do not fork with an open store. A process that has
 //!   the file for itself reads it in three quarters of the time ([`Sharing::SingleProcess`]).
-//! - **Private.** A new file is created with mode 0600, and one that others may read is refused.
+//! - **Private.** A new file is created with mode 0600. A file that others may read is refused, and so
+//!   are its `-wal` and `-shm`.
+//! - **One name.** A file with a second hard link is refused, and so is a file that is mounted without
+//!   its directory: two names would have two WALs. Symbolic links are followed to the one file.
 //! - **Untouched.** A file that is another program's, or that a newer version has written, is
 //!   refused and left as it is. An older one is migrated in one transaction. A new one appears
 //!   under its name when it is complete.

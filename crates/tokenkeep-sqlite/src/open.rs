@@ -10,7 +10,7 @@ use tokenkeep::{ChangeCounters, Changes, StoreError};
 
 use crate::changes::SharedChanges;
 use crate::error::{Fault, OpenError};
-use crate::file::{self, keep_log, set};
+use crate::file::{self, PAUSE, keep_log, set};
 use crate::line::Line;
 use crate::maintenance::quick_check;
 use crate::reader::Readers;
@@ -38,9 +38,6 @@ const PAGE_CACHE: usize = 64 * 1024 * 1024;
 
 /// What SQLite gives a connection by itself, in bytes.
 const USUAL_CACHE: usize = 2 * 1024 * 1024;
-
-/// How long to wait before a file that somebody has is tried again.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held while a file is opened, one at a time in a process: looking at a file and closing it would
 /// drop the locks that another thread has just taken on it.
@@ -180,18 +177,21 @@ impl SqliteOptions {
     /// # Errors
     ///
     /// [`OpenError`] tells what is wrong and what to do. A file that is not a tokenkeep database,
-    /// that a newer version has written, that others may read, or that somebody else has for itself
-    /// is refused and left as it was.
+    /// that a newer version has written, that others may read, that has a second name, or that somebody
+    /// else has for itself is refused and left as it was.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             return Err(OpenError::LibraryTooOld(rusqlite::version().into()));
+        }
+        if !file::is_path(path.as_ref()) {
+            return Err(OpenError::NotAPath(path.as_ref().into()));
         }
         let path = file::real_path(path.as_ref()).map_err(OpenError::io(path.as_ref()))?;
         let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         self.wait_for_file(&path)?;
         if !file::is_there(&path, self.busy_timeout)? {
             file::check_no_log_is_left(&path)?;
-            file::create(&path, |new| self.write_new(new))?;
+            file::create(&path, self.busy_timeout, |new| self.write_new(new))?;
         }
         let had_log = file::log_size(&path).map_err(OpenError::io(&path))? > Some(0);
 
@@ -201,11 +201,12 @@ impl SqliteOptions {
         keep_log(&writer, had_log)?;
         self.enter_wal(&writer, &path)?;
         // Its transaction also makes the log, which shows from here on that the file is open.
-        match schema::migrate(&mut writer)? {
+        match schema::migrate(&mut writer).map_err(OpenError::fault(&path))? {
             Origin::Ours(found) if found > schema::NEWEST => {
                 return Err(OpenError::newer(&path, found));
             }
             Origin::Ours(_) => {}
+            Origin::Unmarked(version) => return Err(OpenError::unmarked(&path, version)),
             Origin::Foreign => return Err(OpenError::Foreign(path)),
         }
         let files = OpenFiles::of(&path, self.sharing).map_err(OpenError::io(&path))?;
@@ -289,7 +290,7 @@ impl SqliteOptions {
 
     /// A connection that readers and the writer are made of.
     fn connect(&self, path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
-        let connection = file::connect(path, mode, self.sharing)?;
+        let connection = file::connect(path, mode, self.sharing).map_err(OpenError::fault(path))?;
         connection.busy_timeout(self.busy_timeout).map_err(Fault::from)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
