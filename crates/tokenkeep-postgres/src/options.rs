@@ -186,7 +186,7 @@ impl Default for PostgresOptions {
 const MANAGER: ManagerConfig = ManagerConfig { recycling_method: RecyclingMethod::Fast };
 
 /// What the server still takes as a timeout.
-const MAX_TIMEOUT: Duration = Duration::from_hours(24);
+const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 /// How long the server keeps a transaction open, and its locks, that a process has left alone.
 const MAX_IDLE: Duration = Duration::from_secs(10);

@@ -355,7 +355,7 @@ mod tests {
                 })
             });
             is_locked.recv().unwrap();
-            create(&path, Duration::from_hours(1), write("second")).unwrap();
+            create(&path, Duration::from_secs(3600), write("second")).unwrap();
             first.join().unwrap().unwrap();
         });
         assert_eq!(fs::read(&path).unwrap(), b"first");

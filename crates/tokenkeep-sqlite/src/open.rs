@@ -151,7 +151,7 @@ impl SqliteOptions {
     /// one that keeps the file from being opened; an hour at most.
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout.min(Duration::from_hours(1));
+        self.busy_timeout = timeout.min(Duration::from_secs(3600));
         self
     }
 

@@ -130,7 +130,7 @@ impl Default for Arguments {
             min_key_length: policy.minimum_key_length,
             sealing: Sealing::Default,
             pepper_file: None,
-            sweep_interval: Duration::from_mins(5),
+            sweep_interval: Duration::from_secs(300),
             log: Targets::new().with_default(tracing::Level::INFO),
         }
     }
