@@ -12,6 +12,8 @@ use tokio_postgres::error::{Severity, SqlState};
 /// The backend's name in errors.
 const BACKEND: &str = "postgres";
 
+const SILENT: &str = "the server did not answer in time";
+
 /// Why a store was not opened. What the database holds is as it was, or migrated as a whole.
 ///
 /// ```
@@ -71,8 +73,10 @@ pub(crate) enum Fault {
     Refused(Refusal),
     /// The connection went while the statement was under way.
     Lost(String),
-    /// The answer did not come in time, or cannot be understood.
+    /// The answer cannot be understood.
     Broken(String),
+    /// The answer did not come in time.
+    Silent,
     /// The same, after what would have committed was sent: it may have been done.
     Unknown(String),
     /// A row cannot be what was written.
@@ -148,7 +152,11 @@ impl Fault {
         match self {
             Self::Lost(_) => true,
             Self::Refused(refusal) => refusal.may_be_repeated(),
-            Self::Unsent(..) | Self::Broken(_) | Self::Unknown(_) | Self::Corrupt { .. } => false,
+            Self::Unsent(..)
+            | Self::Broken(_)
+            | Self::Silent
+            | Self::Unknown(_)
+            | Self::Corrupt { .. } => false,
         }
     }
 
@@ -161,6 +169,7 @@ impl Fault {
     pub(crate) fn of_commit(self) -> Self {
         match self {
             Self::Lost(cause) | Self::Broken(cause) => Self::Unknown(cause),
+            Self::Silent => Self::Unknown(SILENT.into()),
             fault => fault,
         }
     }
@@ -240,6 +249,7 @@ impl From<Fault> for StoreError {
             Fault::Unsent(kind, cause) => error(kind, cause),
             Fault::Refused(refusal) => error(refusal.kind(), refusal.cause()),
             Fault::Lost(cause) | Fault::Broken(cause) => error(StoreErrorKind::Unavailable, cause),
+            Fault::Silent => error(StoreErrorKind::Unavailable, SILENT),
             Fault::Unknown(cause) => error(StoreErrorKind::OutcomeUnknown, cause),
             Fault::Corrupt { table, column, id } => {
                 error(StoreErrorKind::Corrupt { table, column, id }, "not what was written")
