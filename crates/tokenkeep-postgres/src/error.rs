@@ -59,6 +59,22 @@ pub enum OpenError {
     /// The database has tables of these names that are not tokenkeep's.
     #[error("the database has tables named tokenkeep_… that tokenkeep did not make")]
     Foreign,
+    /// The role lacks a privilege on the schema or on the tables in it.
+    #[error(
+        "the role \"{role}\" lacks a privilege on the schema \"{schema}\"; run `{grant}` as the owner of \
+         the schema"
+    )]
+    Privilege {
+        /// The role that the connections use.
+        role: String,
+        /// The schema in which the tables are, or would be made.
+        schema: String,
+        /// The statements that grant what is needed.
+        grant: String,
+    },
+    /// No schema of the connections' `search_path` is there.
+    #[error("no schema of the search_path {0:?} exists: create one of them")]
+    NoSchema(String),
     /// The server could not be reached, or refused.
     #[error("the database cannot be opened")]
     Store(#[from] StoreError),
@@ -233,7 +249,13 @@ impl Fault {
             return Self::Unsent(StoreErrorKind::Unavailable, cause);
         };
         let state = refusal.code().clone();
-        let cause = format!("{} (SQLSTATE {})", refusal.message(), state.code());
+        let mut cause = format!("{} (SQLSTATE {})", refusal.message(), state.code());
+        if refusal.message().contains("startup parameter") {
+            cause.push_str(
+                ": a pooler does not pass the URL's `options` on; set what they set with `ALTER ROLE … \
+                 SET search_path = …` instead",
+            );
+        }
         // To be let in, something has to change, be it here or there.
         let kind = match (Refusal { state, constraint: None }).kind() {
             StoreErrorKind::Other => StoreErrorKind::Unavailable,
