@@ -17,7 +17,7 @@ use crate::schema::{self, Origin};
 use crate::sharing::Sharing;
 use crate::watch::links;
 
-/// How long to wait before a file that somebody has is tried again.
+/// How long to wait between two attempts at a file that is in use.
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// Whether a path names a file, and not something that only SQLite's own interface or a URL can name.
@@ -257,7 +257,7 @@ pub(crate) fn create(
         named.and_then(|()| sync_directory(path)).map_err(OpenError::io(path))
     });
     if written.is_err() {
-        // What stays is removed by the next who creates the file.
+        // The next creation removes what stays.
         let _ = remove(&new);
     }
     written

@@ -177,8 +177,8 @@ impl SqliteOptions {
     /// # Errors
     ///
     /// [`OpenError`] tells what is wrong and what to do. A file that is not a tokenkeep database,
-    /// that a newer version has written, that others may read, that has a second name, or that somebody
-    /// else has for itself is refused and left as it was.
+    /// that a newer version has written, that others may read, that has a second name, or that another
+    /// store has for itself is refused and left as it was.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             return Err(OpenError::LibraryTooOld(rusqlite::version().into()));

@@ -57,7 +57,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        self.files.check_now_and_then().map_err(|failure| StoreError::from(&failure))?;
+        self.check_files()?;
         Ok(read(&self.take())?)
     }
 
@@ -73,6 +73,7 @@ impl Readers {
     /// on the one connection that answers now; each of them tells it for itself. Whoever asks next
     /// does so after it was noted.
     pub(crate) fn when_somebody_wrote(&self, note: impl FnOnce()) -> Result<(), StoreError> {
+        self.check_files()?;
         let mut reader = self.take();
         let version = data_version(&reader)?;
         if reader.reader.version != Some(version) {
@@ -80,6 +81,11 @@ impl Readers {
             reader.reader.version = Some(version);
         }
         Ok(())
+    }
+
+    /// Checks that what others write is seen: they use the files that have the names.
+    fn check_files(&self) -> Result<(), StoreError> {
+        self.files.check_now_and_then().map_err(|failure| StoreError::from(&failure))
     }
 
     /// A connection that is free, waiting until there is one.

@@ -16,7 +16,7 @@ use crate::error::Failure;
 use crate::file::beside;
 use crate::sharing::Sharing;
 
-/// How long readers go without a look at the files. A look takes as long as a look-up of a token.
+/// How long readers go without a check of the files. A check takes as long as a look-up of a token.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Which file a name leads to.
@@ -65,7 +65,7 @@ pub(crate) struct OpenFiles {
     /// What was wrong when the files were found changed; they stay unusable.
     failure: OnceLock<Failure>,
     opened: Instant,
-    /// When a reader looked last, in milliseconds since the opening.
+    /// When a reader checked the files last, in milliseconds since the opening.
     looked: AtomicU64,
 }
 
@@ -87,7 +87,7 @@ impl OpenFiles {
         })
     }
 
-    /// Files of a test that has none: only reads that are not due for a look succeed.
+    /// Files of a test that has none, which no reader checks.
     #[cfg(test)]
     pub(crate) fn unwatched() -> Self {
         let nowhere = || (PathBuf::new(), Identity { device: 0, inode: 0 });
@@ -159,12 +159,18 @@ impl OpenFiles {
         self.failure.get_or_init(|| Failure::new(StoreErrorKind::Unavailable, cause)).clone()
     }
 
-    /// Whether the WAL has lost its name, no other file has it, and the database is in its place: no
-    /// other process has opened the database since.
+    /// Whether the WAL has lost its name, the database has kept its own, and no other process has committed
+    /// since: there is no other WAL, or an empty one whose index is still this one.
     pub(crate) fn is_only_wal_missing(&self) -> bool {
-        let (path, identity) = &self.database;
-        let is_missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-        Identity::of(path).is_ok_and(|found| found == *identity)
-            && Identity::of(&self.wal.0).is_err_and(is_missing)
+        let is_missing = |path: &Path| {
+            path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let is_kept = |(path, identity): &(PathBuf, Identity)| {
+            Identity::of(path).is_ok_and(|found| found == *identity)
+        };
+        let wal = &self.wal.0;
+        let is_empty = wal.symlink_metadata().is_ok_and(|found| found.len() == 0);
+        is_kept(&self.database)
+            && (is_missing(wal) || (is_empty && self.index.as_ref().is_some_and(is_kept)))
     }
 }

@@ -277,7 +277,7 @@ fn open_under(program: &str, arguments: &[&str], path: &Path) -> Option<Output> 
     None
 }
 
-/// Opens a store with mounts of its own, made by a shell script that is told the directory.
+/// Opens a store with mounts of its own, made by a shell script in the parent of its directory.
 fn open_with_mounts(script: &str, path: &Path) -> Option<String> {
     let directory = path.parent().unwrap().parent().unwrap().to_str().unwrap();
     let script = format!("cd \"$1\" && {script} && shift && exec \"$@\"");
