@@ -25,7 +25,7 @@ pub(crate) const MAX_ATTEMPTS: u32 = 32;
 /// the server, as long as there is one.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection is used without a look at its session.
+/// How long a connection is used without a check of its session.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long to wait for a connection to come back before the pool is asked again: others than this store
@@ -42,7 +42,7 @@ pub(crate) struct Connections {
     runtime: Handle,
     shared: Arc<Shared>,
     session: Session,
-    /// When each connection was looked at last.
+    /// When each connection was checked last.
     checked: Mutex<HashMap<ObjectId, Instant>>,
     /// When the server had no room for another connection.
     full: Mutex<Option<Instant>>,
@@ -105,7 +105,7 @@ impl Connections {
         Self { pool, connect_timeout, runtime, shared, session, checked, full }
     }
 
-    /// A connection that nobody else uses until it is dropped, and that has been looked at lately.
+    /// Returns a connection for exclusive use, whose session was checked within the last second.
     pub(crate) async fn get(&self) -> Result<Connection, Fault> {
         loop {
             let object = self.take().await?;
@@ -130,7 +130,7 @@ impl Connections {
         }
     }
 
-    /// Looks at the session of a connection, if nothing did lately.
+    /// Checks the session of a connection, unless it was checked within the last second.
     async fn check(&self, id: ObjectId, connection: &mut Connection) -> Result<(), Fault> {
         let Some(sql) = self.session.sql() else { return Ok(()) };
         let is_recent = |at: &Instant| at.elapsed() < CHECK_INTERVAL;

@@ -123,8 +123,8 @@ impl Proxy {
         network.failed.clear();
     }
 
-    /// From now on nothing passes on the connections that there are, either way, and neither side is
-    /// told. New connections come through. [`mend`](Self::mend) cuts the silent ones.
+    /// From now on nothing passes on the connections that there are, either way, and neither side gets
+    /// an error. New connections come through. [`mend`](Self::mend) cuts the silent ones.
     pub fn swallow(&self) {
         let mut network = locked(&self.network);
         network.swallowed = network.connections.keys().copied().collect();
