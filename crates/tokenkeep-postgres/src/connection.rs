@@ -68,10 +68,18 @@ impl Shared {
         silence.is_some_and(|silence| created <= silence)
     }
 
-    /// Waits for the server, for a limited time: a network can swallow an answer.
+    /// Waits for the answer to a statement, for a limited time: a network can swallow it.
     async fn within<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
+        self.within_time(self.patience, answer).await
+    }
+
+    async fn within_time<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
         let start = Instant::now();
-        let answered = match tokio::time::timeout(self.patience, answer).await {
+        let answered = match tokio::time::timeout(patience, answer).await {
             Ok(answered) => answered.map_err(Fault::from),
             Err(_) => Err(Fault::Silent),
         };
@@ -119,11 +127,16 @@ impl Connection {
         self.is_idle = false;
     }
 
-    /// Runs statements that show a setting each, and returns the settings.
-    pub(crate) async fn show(&mut self, sql: &str) -> Result<Vec<String>, Fault> {
+    /// Runs statements that show a setting each, and returns the settings. They wait for no lock, so that
+    /// the time for an answer may be short.
+    pub(crate) async fn show(
+        &mut self,
+        sql: &str,
+        patience: Duration,
+    ) -> Result<Vec<String>, Fault> {
         let client = client(self.object.as_ref())?;
         self.is_idle = false;
-        let shown = self.shared.within(client.simple_query(sql)).await?;
+        let shown = self.shared.within_time(patience, client.simple_query(sql)).await?;
         self.is_idle = true;
         let settings = shown.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row.try_get(0).ok()??.to_owned()),

@@ -65,7 +65,8 @@ impl PostgresOptions {
     }
 
     /// How long a call waits for a connection, be it for a new one or for one that others use, before
-    /// it fails as unavailable or busy.
+    /// it fails as unavailable or busy. A connection that was not used for a second has as long to answer
+    /// a check, before another one takes its place.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;

@@ -137,7 +137,7 @@ impl Connections {
         if lock(&self.checked).get(&id).is_some_and(is_recent) {
             return Ok(());
         }
-        let settings = connection.show(sql).await?;
+        let settings = connection.show(sql, self.connect_timeout).await?;
         if let Some(wrong) = self.session.wrong(&settings) {
             return Err(Fault::Unsent(StoreErrorKind::Unavailable, wrong.into()));
         }

@@ -73,3 +73,25 @@ async fn commit_after_a_silence_succeeds() {
         assert_eq!(Verdict::of(store.commit(commit).await), Verdict::Done);
     }
 }
+
+/// A connection that was idle is checked before a statement is sent, so that nothing is unknown.
+#[tokio::test]
+async fn commit_on_an_idle_silent_connection_succeeds() {
+    if !cluster_available("commit_on_an_idle_silent_connection_succeeds") {
+        return;
+    }
+    let database = cluster().database().unwrap();
+    let proxy = Proxy::start(cluster().address()).unwrap();
+    let options = PostgresOptions::new()
+        .max_connections(CONNECTIONS)
+        .connect_timeout(Duration::from_secs(2))
+        // An answer is waited for longer than anybody waits for this test.
+        .statement_timeout(Duration::from_secs(86_400));
+    let store = options.connect(&database.url_at(proxy.address())).await.unwrap();
+    insert(&store, [token(1)]).await;
+    fill(&store, &proxy).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    proxy.swallow();
+    let (_, commit) = revision_of(&token(1), 1);
+    assert_eq!(Verdict::of(store.commit(commit).await), Verdict::Done);
+}
