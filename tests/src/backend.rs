@@ -201,7 +201,7 @@ fn open_postgres(database: &Database) -> PostgresStore {
 /// Waits for a machine that has stopped answering for some seconds, as those with a slow disk do: these
 /// tests test no limits of time.
 fn connect_postgres(url: &str) -> PostgresStore {
-    let minutes = Duration::from_mins(2);
+    let minutes = Duration::from_secs(120);
     let options = PostgresOptions::new().connect_timeout(minutes).statement_timeout(minutes);
     RUNTIME.block_on(options.max_connections(8).connect(url)).unwrap()
 }

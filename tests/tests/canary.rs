@@ -262,7 +262,7 @@ impl Watch {
         self.log.refusal(self.service.view_key(&ADMIN, "renamed").await);
         self.log.error(&self.builder(KeyScheme::digest_only()).open().await.unwrap_err());
 
-        self.clock.advance(Duration::from_hours(50));
+        self.clock.advance(Duration::from_secs(180_000));
         self.log.debug(&tokens.sweep().await.unwrap());
         self.key(&tokens.view_key(&ADMIN, "renamed").await.unwrap());
         self.log.debug(&tokens.delete(&ADMIN, "other", Expected::Anything).await.unwrap());

@@ -425,14 +425,14 @@ async fn scene_with_a_past(scene: &Scene) -> [Timestamp; 6] {
     for name in ["one", "two"] {
         scene.create_own(name).await;
         times.push(scene.now());
-        scene.clock.advance(Duration::from_mins(1));
+        scene.clock.advance(Duration::from_secs(60));
         let described = TokenChange::new().description("described");
         scene.service.partial_update(&ALICES, name, described).await.unwrap();
         times.push(scene.now());
-        scene.clock.advance(Duration::from_mins(1));
+        scene.clock.advance(Duration::from_secs(60));
         scene.service.delete(&ADMIN, name, Expected::Anything).await.unwrap();
         times.push(scene.now());
-        scene.clock.advance(Duration::from_mins(1));
+        scene.clock.advance(Duration::from_secs(60));
     }
     times.try_into().unwrap()
 }
@@ -493,12 +493,12 @@ async fn the_newest_use_is_written_by_the_next_flush_and_nothing_else_changes() 
         let mail = scene.create("mail", Intent::AppPassword).await.key;
         let before = scene.state().await;
         for _ in 0..3 {
-            scene.clock.advance(Duration::from_mins(5));
+            scene.clock.advance(Duration::from_secs(300));
             assert!(scene.opens(&api).await);
         }
         let newest = scene.now();
         scene.service.authenticate_app_password("alice", &mail).await.unwrap();
-        scene.clock.advance(Duration::from_mins(5));
+        scene.clock.advance(Duration::from_secs(300));
         assert!(!scene.opens(&mail).await, "no bearer's");
         let bob = scene.service.authenticate_app_password("bob", &mail).await;
         assert!(bob.is_err());
@@ -547,7 +547,7 @@ async fn a_flush_that_fails_keeps_what_it_was_to_write() {
         failing.fail_next(StoreErrorKind::Unavailable);
         assert!(service.flush().await.unwrap_err().is_retryable());
         assert_eq!(last_used(&scene, "ci").await, None);
-        scene.clock.advance(Duration::from_mins(2));
+        scene.clock.advance(Duration::from_secs(120));
         used(&key).await;
         failing.fail_next(StoreErrorKind::Busy);
         assert!(service.flush().await.is_err());
@@ -572,7 +572,7 @@ async fn a_last_used_time_outlives_no_token_and_moves_only_forward() {
             service.authenticate(Some(&bearer(key))).await.unwrap();
         };
         used(&late, &key).await;
-        scene.clock.advance(Duration::from_mins(10));
+        scene.clock.advance(Duration::from_secs(600));
         used(&scene.service, &gone).await;
         used(&scene.service, &key).await;
         scene.service.delete(&ALICES, "gone", Expected::Anything).await.unwrap();

@@ -96,7 +96,7 @@ async fn a_token_that_differs_is_brought_back_in_what_is_wanted_only() {
 
     let edit = TokenChange::new().identifier("b").description("edited").intent(Intent::AppPassword);
     scene.service.partial_update(&Caller::System, "a", edit).await.unwrap();
-    scene.clock.advance(Duration::from_hours(1));
+    scene.clock.advance(Duration::from_secs(3600));
     let again = scene.service.reconcile(&wanted).await.unwrap();
     let fields = [TokenField::Identifier, TokenField::Description].into_iter().collect();
     assert_eq!(again.report.updated, [(marker("m/a"), fields)]);
@@ -123,7 +123,7 @@ async fn the_expiry_of_an_api_token_is_not_looked_at() {
         let change = TokenChange::from_json(br#"{"expires": null}"#);
         scene.service.partial_update(&Caller::System, identifier, change).await.unwrap();
     }
-    scene.clock.advance(Duration::from_hours(1));
+    scene.clock.advance(Duration::from_secs(3600));
     let report = scene.service.reconcile(&wanted).await.unwrap().report;
     assert_eq!(report.unchanged, [marker("m/api")]);
     assert_eq!(report.updated, [(marker("m/app"), [TokenField::Expires].into_iter().collect())]);
@@ -159,7 +159,7 @@ async fn an_api_token_that_is_brought_back_is_renewed() {
     scene.service.reconcile(&wanted).await.unwrap();
     let edit = TokenChange::new().description("edited");
     scene.service.partial_update(&Caller::System, "a", edit).await.unwrap();
-    scene.clock.advance(Duration::from_hours(1));
+    scene.clock.advance(Duration::from_secs(3600));
     scene.service.reconcile(&wanted).await.unwrap();
     let renewed = "2024-09-28T15:00Z".parse().unwrap();
     assert_eq!(scene.of_marker("m/a").await.expires, Some(renewed));
@@ -187,7 +187,7 @@ async fn a_wanted_null_is_the_expiry_that_a_token_has_which_expires() {
     let change = alices("a").intent(Intent::AppPassword).expires(Field::Clear);
     let wanted = Reconcile::new([present("m/a", change)]);
     scene.service.reconcile(&wanted).await.unwrap();
-    scene.clock.advance(Duration::from_hours(1));
+    scene.clock.advance(Duration::from_secs(3600));
     let report = scene.service.reconcile(&wanted).await.unwrap().report;
     assert_eq!(report.unchanged, [marker("m/a")]);
 }
@@ -422,7 +422,9 @@ impl Wish {
         change = change.expires(match self.expires {
             Field::Keep => Field::Keep,
             Field::Clear => Field::Clear,
-            Field::Set(hours) => Field::Set(start().saturating_add(Duration::from_hours(hours))),
+            Field::Set(hours) => {
+                Field::Set(start().saturating_add(Duration::from_secs(hours * 3600)))
+            }
         });
         match self.expiring {
             Some(expiring) => change.expiring(expiring),
@@ -511,7 +513,7 @@ async fn check(scene: &Scene, before: &[Wish], wishes: &[Wish], prunes: bool, ta
         assert_is_as_wanted(scene, wish).await;
     }
 
-    scene.clock.advance(Duration::from_hours(1));
+    scene.clock.advance(Duration::from_secs(3600));
     let again = report(scene.service.reconcile(&wanted).await.map(|done| done.report)).1;
     assert_eq!(again.unchanged.len(), wishes.len(), "{again:?}");
     assert_eq!(scene.rows().await, once, "twice is once");

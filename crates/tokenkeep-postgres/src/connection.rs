@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{ClientWrapper, Object};
 use tokenkeep::StoreErrorKind;
+use tokio::sync::Notify;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error, Row};
+use tokio_postgres::{Error, Row, SimpleQueryMessage};
 
 use crate::error::{Fault, Refusal};
 use crate::statement::Statement;
@@ -41,6 +43,56 @@ impl Cause {
     }
 }
 
+/// A connection that is lost so long after a statement was sent was silent before.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What the connections of a store share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// How long an answer is waited for.
+    patience: Duration,
+    /// When an answer was last waited for in vain.
+    silence: Mutex<Option<Instant>>,
+    /// Woken whenever a connection goes back to the pool.
+    pub(crate) returned: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { patience, silence: Mutex::default(), returned: Notify::new() }
+    }
+
+    /// Whether a connection that was made at that time may be silent, as another one was later.
+    pub(crate) fn is_silent(&self, created: Instant) -> bool {
+        let silence = *self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        silence.is_some_and(|silence| created <= silence)
+    }
+
+    /// Waits for the answer to a statement, for a limited time: a network can swallow it.
+    async fn within<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
+        self.within_time(self.patience, answer).await
+    }
+
+    async fn within_time<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
+        let start = Instant::now();
+        let answered = match tokio::time::timeout(patience, answer).await {
+            Ok(answered) => answered.map_err(Fault::from),
+            Err(_) => Err(Fault::Silent),
+        };
+        // The system, too, gives up a connection that was silent.
+        let is_lost_late = matches!(answered, Err(Fault::Lost(_))) && start.elapsed() > LATE;
+        if is_lost_late || matches!(answered, Err(Fault::Silent)) {
+            let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+            *silence = Some(Instant::now());
+        }
+        answered
+    }
+}
+
 /// One connection. Dropped in the middle of a statement or a transaction it is closed, so that the
 /// next one to use it neither waits for the answer of another nor works in another's transaction.
 pub(crate) struct Connection {
@@ -49,29 +101,55 @@ pub(crate) struct Connection {
     /// No answer is outstanding.
     is_idle: bool,
     in_transaction: bool,
-    patience: Duration,
+    shared: Arc<Shared>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let object = self.object.take();
         if !self.is_idle || self.in_transaction {
             // Outside the pool, the connection ends with the object.
-            drop(self.object.take().map(Object::take));
+            drop(object.map(Object::take));
+        } else {
+            drop(object);
         }
+        self.shared.returned.notify_one();
     }
 }
 
 impl Connection {
-    /// Waits for each answer for so long.
-    pub(crate) fn new(object: Object, patience: Duration) -> Self {
-        Self { object: Some(object), is_idle: true, in_transaction: false, patience }
+    pub(crate) fn new(object: Object, shared: Arc<Shared>) -> Self {
+        Self { object: Some(object), is_idle: true, in_transaction: false, shared }
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(mut self) {
+        self.is_idle = false;
+    }
+
+    /// Runs statements that show a setting each, and returns the settings. They wait for no lock, so that
+    /// the time for an answer may be short.
+    pub(crate) async fn show(
+        &mut self,
+        sql: &str,
+        patience: Duration,
+    ) -> Result<Vec<String>, Fault> {
+        let client = client(self.object.as_ref())?;
+        self.is_idle = false;
+        let shown = self.shared.within_time(patience, client.simple_query(sql)).await?;
+        self.is_idle = true;
+        let settings = shown.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.try_get(0).ok()??.to_owned()),
+            _ => None,
+        });
+        Ok(settings.collect())
     }
 
     /// Prepares a statement, if it has not come this way before.
     pub(crate) async fn prepare(&mut self, sql: &str) -> Result<(), Fault> {
         let client = client(self.object.as_ref())?;
         self.is_idle = false;
-        let prepared = within(self.patience, client.prepare_cached(sql)).await;
+        let prepared = self.shared.within(client.prepare_cached(sql)).await;
         self.is_idle = is_idle_after(&prepared);
         prepared.map(drop)
     }
@@ -94,7 +172,7 @@ impl Connection {
     ) -> Result<Vec<Row>, Fault> {
         let client = client(self.object.as_ref())?;
         self.is_idle = false;
-        let rows = within(self.patience, async {
+        let rows = self.shared.within(async {
             match plan {
                 Plan::Kept => {
                     let statement = client.prepare_cached(sql).await?;
@@ -116,7 +194,7 @@ impl Connection {
     pub(crate) async fn batch(&mut self, sql: &str) -> Result<(), Fault> {
         let client = client(self.object.as_ref())?;
         self.is_idle = false;
-        let done = within(self.patience, client.batch_execute(sql)).await;
+        let done = self.shared.within(client.batch_execute(sql)).await;
         self.is_idle = is_idle_after(&done);
         done
     }
@@ -130,7 +208,7 @@ impl Connection {
         let client = client(self.object.as_ref())?;
         self.is_idle = false;
         self.in_transaction = true;
-        let results = pipeline(client, statements, self.patience).await?;
+        let results = pipeline(client, statements, &self.shared).await?;
         self.is_idle = results.iter().all(is_idle_after);
         Ok(results)
     }
@@ -194,27 +272,15 @@ fn is_idle_after<T>(result: &Result<T, Fault>) -> bool {
     result.as_ref().err().is_none_or(Fault::spares_connection)
 }
 
-/// Waits for the server, but not for ever: a network can swallow an answer without a word.
-async fn within<T>(
-    patience: Duration,
-    answer: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Fault> {
-    match tokio::time::timeout(patience, answer).await {
-        Ok(answered) => answered.map_err(Fault::from),
-        Err(_) => Err(Fault::Broken("the server did not answer in time".into())),
-    }
-}
-
-/// Sends `BEGIN` and the statements before the first answer is there, and waits for each answer as
-/// long as `patience` says.
+/// Sends `BEGIN` and the statements before the first answer is there, and waits for each answer.
 async fn pipeline(
     client: &ClientWrapper,
     statements: &[&Statement<'_>],
-    patience: Duration,
+    shared: &Shared,
 ) -> Result<Vec<Result<u64, Fault>>, Fault> {
     let mut prepared = Vec::with_capacity(statements.len());
     for statement in statements {
-        prepared.push(within(patience, client.prepare_cached(&statement.sql)).await?);
+        prepared.push(shared.within(client.prepare_cached(&statement.sql)).await?);
     }
     let mut begun = Box::pin(client.batch_execute("BEGIN"));
     let begun_at_once = send(begun.as_mut()).await;
@@ -225,15 +291,15 @@ async fn pipeline(
     }
     match begun_at_once {
         Poll::Ready(answer) => answer?,
-        Poll::Pending => within(patience, begun).await?,
+        Poll::Pending => shared.within(begun).await?,
     }
     let mut results = Vec::with_capacity(sent.len());
     for (at_once, answer) in sent {
         results.push(match at_once {
             Poll::Ready(answer) => answer.map_err(Fault::from),
-            Poll::Pending => match within(patience, answer).await {
+            Poll::Pending => match shared.within(answer).await {
                 // Those behind it would not be answered either.
-                Err(fault @ Fault::Broken(_)) => return Err(fault),
+                Err(fault @ (Fault::Broken(_) | Fault::Silent)) => return Err(fault),
                 answer => answer,
             },
         });

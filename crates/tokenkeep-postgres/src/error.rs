@@ -12,6 +12,8 @@ use tokio_postgres::error::{Severity, SqlState};
 /// The backend's name in errors.
 const BACKEND: &str = "postgres";
 
+const SILENT: &str = "the server did not answer in time";
+
 /// Why a store was not opened. What the database holds is as it was, or migrated as a whole.
 ///
 /// ```
@@ -57,6 +59,22 @@ pub enum OpenError {
     /// The database has tables of these names that are not tokenkeep's.
     #[error("the database has tables named tokenkeep_… that tokenkeep did not make")]
     Foreign,
+    /// The role lacks a privilege on the schema or on the tables in it.
+    #[error(
+        "the role \"{role}\" lacks a privilege on the schema \"{schema}\"; run `{grant}` as the owner of \
+         the schema"
+    )]
+    Privilege {
+        /// The role that the connections use.
+        role: String,
+        /// The schema in which the tables are, or would be made.
+        schema: String,
+        /// The statements that grant what is needed.
+        grant: String,
+    },
+    /// No schema of the connections' `search_path` is there.
+    #[error("no schema of the search_path {0:?} exists: create one of them")]
+    NoSchema(String),
     /// The server could not be reached, or refused.
     #[error("the database cannot be opened")]
     Store(#[from] StoreError),
@@ -71,8 +89,10 @@ pub(crate) enum Fault {
     Refused(Refusal),
     /// The connection went while the statement was under way.
     Lost(String),
-    /// The answer did not come in time, or cannot be understood.
+    /// The answer cannot be understood.
     Broken(String),
+    /// The answer did not come in time.
+    Silent,
     /// The same, after what would have committed was sent: it may have been done.
     Unknown(String),
     /// A row cannot be what was written.
@@ -148,7 +168,11 @@ impl Fault {
         match self {
             Self::Lost(_) => true,
             Self::Refused(refusal) => refusal.may_be_repeated(),
-            Self::Unsent(..) | Self::Broken(_) | Self::Unknown(_) | Self::Corrupt { .. } => false,
+            Self::Unsent(..)
+            | Self::Broken(_)
+            | Self::Silent
+            | Self::Unknown(_)
+            | Self::Corrupt { .. } => false,
         }
     }
 
@@ -161,6 +185,7 @@ impl Fault {
     pub(crate) fn of_commit(self) -> Self {
         match self {
             Self::Lost(cause) | Self::Broken(cause) => Self::Unknown(cause),
+            Self::Silent => Self::Unknown(SILENT.into()),
             fault => fault,
         }
     }
@@ -224,7 +249,13 @@ impl Fault {
             return Self::Unsent(StoreErrorKind::Unavailable, cause);
         };
         let state = refusal.code().clone();
-        let cause = format!("{} (SQLSTATE {})", refusal.message(), state.code());
+        let mut cause = format!("{} (SQLSTATE {})", refusal.message(), state.code());
+        if refusal.message().contains("startup parameter") {
+            cause.push_str(
+                ": a pooler does not pass the URL's `options` on; set what they set with `ALTER ROLE … \
+                 SET search_path = …` instead",
+            );
+        }
         // To be let in, something has to change, be it here or there.
         let kind = match (Refusal { state, constraint: None }).kind() {
             StoreErrorKind::Other => StoreErrorKind::Unavailable,
@@ -240,6 +271,7 @@ impl From<Fault> for StoreError {
             Fault::Unsent(kind, cause) => error(kind, cause),
             Fault::Refused(refusal) => error(refusal.kind(), refusal.cause()),
             Fault::Lost(cause) | Fault::Broken(cause) => error(StoreErrorKind::Unavailable, cause),
+            Fault::Silent => error(StoreErrorKind::Unavailable, SILENT),
             Fault::Unknown(cause) => error(StoreErrorKind::OutcomeUnknown, cause),
             Fault::Corrupt { table, column, id } => {
                 error(StoreErrorKind::Corrupt { table, column, id }, "not what was written")

@@ -25,6 +25,9 @@
 //!   lets it survive. With PostgreSQL's defaults (`fsync` and `synchronous_commit` on) that is a power
 //!   cut.
 //! - **Shared.** Any number of instances may use the database, and start at the same time.
+//! - **Current.** Only a server that accepts writes is used, unless the URL says otherwise: a standby may
+//!   lag, and would accept keys that were revoked. A connection is checked when it is made, and once a
+//!   second while it is used, so that reads end a second after a server stopped accepting writes.
 //! - **Exact.** Text is compared byte by byte, times are numbers: neither the database's locale nor its
 //!   time zone matters. The database must be encoded as UTF-8.
 //! - **Honest.** A call ends as done, as failed, or as
@@ -45,8 +48,13 @@
 //!
 //! Connections come from a pool, are made when they are needed and looked at before they are used; one
 //! that was lost, went silent, or was left in the middle of a statement by a future that was dropped is
-//! closed. After the server was away, the next call finds it again. A call can be made under any
-//! executor: the connections live on the tokio runtime in which the store was opened.
+//! closed. After one was silent, all that were made before are closed, and a read is repeated once on a
+//! new one. After the server was away, the next call finds it again. Where the server has no room for
+//! another connection, calls wait for those that there are. A call can be made under any executor: the
+//! connections live on the tokio runtime in which the store was opened.
+//!
+//! A host that has a `deadpool_postgres::Pool` can give it to [`PostgresOptions::with_pool`], which names
+//! what the store needs of its connections.
 //!
 //! # What the server needs
 //!
@@ -54,7 +62,8 @@
 //! they are named `tokenkeep_…`, and a schema of their own can be chosen with the URL's `options`
 //! (`?options=-c%20search_path%3Dtokens`). Nothing else: no extension, no function, no advisory lock, no
 //! `LISTEN`. Connections through a pooler that switches them between transactions need one that knows
-//! prepared statements.
+//! prepared statements. PgBouncer does not pass the URL's `options` on: set the schema for the role with
+//! `ALTER ROLE … SET search_path = …` there.
 #![forbid(unsafe_code)]
 
 mod columns;
@@ -75,9 +84,13 @@ mod store;
 #[cfg(feature = "tls")]
 mod tls;
 mod tokens;
+mod url;
 mod user_list;
 mod users;
 mod value;
+
+/// The pool that [`PostgresOptions::with_pool`] takes, in the version that it takes.
+pub use deadpool_postgres;
 
 pub use error::OpenError;
 pub use options::PostgresOptions;

@@ -10,12 +10,13 @@ use deadpool_postgres::{
 };
 use tokio::runtime::Handle;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::error::OpenError;
-use crate::pool::Connections;
+use crate::pool::{Connections, Session};
 use crate::schema;
 use crate::store::PostgresStore;
+use crate::url;
 
 /// How to open a [`PostgresStore`].
 ///
@@ -64,7 +65,8 @@ impl PostgresOptions {
     }
 
     /// How long a call waits for a connection, be it for a new one or for one that others use, before
-    /// it fails as unavailable or busy.
+    /// it fails as unavailable or busy. A connection that was not used for a second has as long to answer
+    /// a check, before another one takes its place.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -94,7 +96,15 @@ impl PostgresOptions {
     /// brings it to the newest schema. Several instances may do so at the same time.
     ///
     /// A connection that crosses a network is encrypted, and the server's certificate checked, unless
-    /// the URL says `sslmode=disable`; one to this machine is not, unless it says `sslmode=require`.
+    /// the URL says `sslmode=disable`; one to this machine is not, unless it says `sslmode=require`, for
+    /// which `verify-full` is another word here.
+    ///
+    /// Only a server that accepts writes is used, the first of several hosts that does. A standby
+    /// would accept keys that were revoked. `target_session_attrs=any` in the URL allows it.
+    ///
+    /// Unless the URL says otherwise, the system asks after 15 seconds of silence whether the other end
+    /// of a connection is there (`keepalives_idle`, `keepalives_interval`, `keepalives_retries`), and
+    /// gives up a connection on which nothing was acknowledged for 10 seconds (`tcp_user_timeout`).
     ///
     /// Whoever calls the store later, under whichever executor: its connections live on the tokio
     /// runtime that this is called in, and fail when that ends.
@@ -103,14 +113,69 @@ impl PostgresOptions {
     ///
     /// [`OpenError`].
     pub async fn connect(&self, url: &str) -> Result<PostgresStore, OpenError> {
+        let config = Self::config(url)?;
+        let session = match config.get_target_session_attrs() {
+            TargetSessionAttrs::ReadWrite => Session::Writable,
+            _ => Session::Any,
+        };
+        self.open(self.pool(config)?, session).await
+    }
+
+    /// Opens a store on connections of the host's own pool, and brings the database to the newest schema.
+    ///
+    /// The pool decides how many connections there are and how they are made, so that
+    /// [`max_connections`](Self::max_connections) and the TLS options do not count. The store waits for
+    /// a connection for [`connect_timeout`](Self::connect_timeout), also where the pool waits longer,
+    /// and for an answer a second longer than [`statement_timeout`](Self::statement_timeout). It sets
+    /// nothing on a connection. The host makes sure of this:
+    ///
+    /// - The database is encoded as UTF-8, and the server accepts writes. Name a standby in no URL of the
+    ///   pool without `target_session_attrs=read-write`.
+    /// - `search_path` leads to the schema of the tables, and is the same on every connection, like
+    ///   `role` and `synchronous_commit`. Set them for the role or in the pool's configuration, and use
+    ///   `SET LOCAL` elsewhere.
+    /// - A connection goes back to the pool without an open transaction, as deadpool's `Transaction` does
+    ///   when it is dropped.
+    /// - `statement_timeout` and `idle_in_transaction_session_timeout` are set for the role or in the
+    ///   pool's configuration: the server does not know when the store gives up.
+    /// - TCP keepalives find connections that went silent.
+    ///
+    /// Any isolation level will do, since each statement is right at every level.
+    ///
+    /// The store checks the encoding when it is opened. On each connection it checks, at its first use and
+    /// then once a second, that the server accepts writes and that `search_path`, `role` and
+    /// `synchronous_commit` are those of the first connection. It closes a connection that fails.
+    ///
+    /// ```no_run
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use tokenkeep_postgres::deadpool_postgres::{Manager, Pool, Runtime, tokio_postgres};
+    /// use tokenkeep_postgres::PostgresOptions;
+    ///
+    /// let config = "postgres://host@db.example.com/app?target_session_attrs=read-write".parse()?;
+    /// let manager = Manager::new(config, tokio_postgres::NoTls);
+    /// let pool = Pool::builder(manager).runtime(Runtime::Tokio1).build()?;
+    /// let store = PostgresOptions::new().with_pool(pool.clone()).await?;
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn with_pool(&self, pool: Pool) -> Result<PostgresStore, OpenError> {
+        self.open(pool, Session::Unchanged(std::sync::Mutex::default())).await
+    }
+
+    async fn open(&self, pool: Pool, session: Session) -> Result<PostgresStore, OpenError> {
         let runtime = Handle::try_current().map_err(|_| OpenError::NoRuntime)?;
-        let connections = Connections::new(self.pool(url)?, self.statement_timeout, runtime);
+        let timeouts = (self.connect_timeout, self.statement_timeout);
+        let connections = Connections::new(pool, timeouts, session, runtime);
         schema::migrate(&connections).await?;
         Ok(PostgresStore::new(connections))
     }
 
-    fn pool(&self, url: &str) -> Result<Pool, OpenError> {
-        let config = Self::config(url)?;
+    fn pool(&self, config: Config) -> Result<Pool, OpenError> {
         let manager = self.manager(config)?;
         let set = format!(
             "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
@@ -147,9 +212,27 @@ impl PostgresOptions {
             let cause = "it has more than one `@`: write %40 for those in names and passwords";
             return Err(OpenError::Url(cause.into()));
         }
-        let mut config: Config = url.parse().map_err(|error| OpenError::Url(why_unread(&error)))?;
+        let spelled = url::with_known_sslmode(url);
+        let config = spelled.parse::<Config>();
+        let mut config = config.map_err(|error| OpenError::Url(why_unread(url, &error)))?;
         if config.get_application_name().is_none() {
             config.application_name("tokenkeep");
+        }
+        let names = |option| url::names(url, option);
+        if !names("target_session_attrs") {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        if !names("keepalives_idle") {
+            config.keepalives_idle(Duration::from_secs(15));
+        }
+        if !names("keepalives_interval") {
+            config.keepalives_interval(Duration::from_secs(5));
+        }
+        if !names("keepalives_retries") {
+            config.keepalives_retries(3);
+        }
+        if !names("tcp_user_timeout") {
+            config.tcp_user_timeout(Duration::from_secs(10));
         }
         if config.get_ssl_mode() == SslMode::Prefer {
             // Who can cut a connection could talk both sides out of what is merely preferred.
@@ -186,19 +269,26 @@ impl Default for PostgresOptions {
 const MANAGER: ManagerConfig = ManagerConfig { recycling_method: RecyclingMethod::Fast };
 
 /// What the server still takes as a timeout.
-const MAX_TIMEOUT: Duration = Duration::from_hours(24);
+const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 /// How long the server keeps a transaction open, and its locks, that a process has left alone.
 const MAX_IDLE: Duration = Duration::from_secs(10);
 
-/// Why a URL cannot be read, in words that hold no part of it: what the driver takes for the name of an
-/// option can be a part of a password that is not escaped.
-fn why_unread(error: &tokio_postgres::Error) -> String {
+/// Why a URL cannot be read, in words that hold no part of a password: what the driver takes for the name
+/// of an option can be a part of one that is not escaped.
+fn why_unread(url: &str, error: &tokio_postgres::Error) -> String {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    if cause.starts_with("invalid value for option") {
+    if cause == "invalid value for option `sslmode`" {
+        "invalid value for option `sslmode`: use disable, prefer, require or verify-full".into()
+    } else if cause.starts_with("invalid value for option") {
         cause
     } else if cause.starts_with("unknown option") {
-        "it has an option that is not known".into()
+        if url::may_hold_secret(url) {
+            "it has an option that is not known, or a character in a password that is not escaped"
+                .into()
+        } else {
+            format!("it has an {cause}")
+        }
     } else {
         "it is not written as `postgres://user:password@host/database?option=value`".into()
     }
@@ -238,6 +328,69 @@ mod tests {
             ("postgres://localhost/tokens?sslmode=require", SslMode::Require),
         ] {
             assert_eq!(PostgresOptions::config(url).unwrap().get_ssl_mode(), mode, "{url}");
+        }
+    }
+
+    #[test]
+    fn config_sslmode_verify_full_is_require() {
+        for url in [
+            "postgres://db.example.com/tokens?sslmode=verify-full",
+            "postgres://u:p@localhost/tokens?connect_timeout=3&sslmode=verify-full&keepalives=1",
+            "host=localhost dbname=tokens sslmode=verify-full user=u",
+            "host=localhost sslmode='verify-full'",
+        ] {
+            assert_eq!(
+                PostgresOptions::config(url).unwrap().get_ssl_mode(),
+                SslMode::Require,
+                "{url}"
+            );
+        }
+        let config =
+            PostgresOptions::config("postgres://u:sslmode=verify-full@localhost/d").unwrap();
+        assert_eq!(config.get_password(), Some(&b"sslmode=verify-full"[..]));
+        let error =
+            PostgresOptions::config("postgres://localhost/d?sslmode=verify-ca").unwrap_err();
+        assert!(error.to_string().contains("verify-full"), "{error}");
+    }
+
+    #[test]
+    fn config_unknown_option_is_named_unless_it_may_be_a_secret() {
+        for (url, named) in [
+            ("postgres://u:secret@db.example.com/d?sslrootcert=x", true),
+            ("postgres://u@db.example.com:5433/d?sslrootcert=x", true),
+            ("postgres://db.example.com/d?connect_timeout=1&sslrootcert=x", true),
+            ("postgresql://localhost:5432,[::1]:5433,[::1]/d?sslrootcert=x", true),
+            ("host=db.example.com sslrootcert=x", true),
+            // A part of a password that is not escaped.
+            ("postgres://db.example.com/d?password=my&sslrootcert=x", false),
+            ("host=db.example.com password=my sslrootcert=x", false),
+            ("postgres://u:p:my?sslrootcert=x", false),
+        ] {
+            let error = PostgresOptions::config(url).unwrap_err().to_string();
+            assert_eq!(error.contains("`sslrootcert`"), named, "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn config_defaults_give_way_to_the_url() {
+        let config = PostgresOptions::config("postgres://u:p@localhost/d").unwrap();
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(15));
+        assert_eq!(config.get_keepalives_interval(), Some(Duration::from_secs(5)));
+        assert_eq!(config.get_keepalives_retries(), Some(3));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(10)));
+        let said = "target_session_attrs=any&keepalives_idle=7&keepalives_interval=8\
+             &keepalives_retries=9&tcp_user_timeout=6";
+        for url in [
+            format!("postgres://u:p@localhost/d?{said}"),
+            format!("host=localhost {}", said.replace('&', " ")),
+        ] {
+            let config = PostgresOptions::config(&url).unwrap();
+            assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::Any);
+            assert_eq!(config.get_keepalives_idle(), Duration::from_secs(7));
+            assert_eq!(config.get_keepalives_interval(), Some(Duration::from_secs(8)));
+            assert_eq!(config.get_keepalives_retries(), Some(9));
+            assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(6)));
         }
     }
 

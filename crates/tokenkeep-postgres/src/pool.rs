@@ -1,14 +1,18 @@
 //! The connections of a store: a pool that heals by itself, and what is tried anew on it.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use deadpool_postgres::Pool;
-use tokenkeep::StoreError;
+use deadpool_postgres::{Object, ObjectId, Pool, PoolError, TimeoutType};
+use tokenkeep::{StoreError, StoreErrorKind};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
-use crate::connection::{Connection, Plan, Transacted};
+use crate::connection::{Connection, Plan, Shared, Transacted};
 use crate::error::Fault;
 use crate::runtime::OnRuntime;
 use crate::statement::Statement;
@@ -21,11 +25,65 @@ pub(crate) const MAX_ATTEMPTS: u32 = 32;
 /// the server, as long as there is one.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a connection is used without a check of its session.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long to wait for a connection to come back before the pool is asked again: others than this store
+/// may use it, too.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long no connection is made after the server had no room for one.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
+
 /// The connections of a store.
 pub(crate) struct Connections {
     pool: Pool,
-    statement_timeout: Duration,
+    connect_timeout: Duration,
     runtime: Handle,
+    shared: Arc<Shared>,
+    session: Session,
+    /// When each connection was checked last.
+    checked: Mutex<HashMap<ObjectId, Instant>>,
+    /// When the server had no room for another connection.
+    full: Mutex<Option<Instant>>,
+}
+
+/// What is expected of the session of a connection.
+#[derive(Debug)]
+pub(crate) enum Session {
+    /// Anything: the URL accepts servers that do not accept writes.
+    Any,
+    /// It can write.
+    Writable,
+    /// It can write, and has the settings that the first connection had: others use the pool, too.
+    Unchanged(Mutex<Option<Vec<String>>>),
+}
+
+impl Session {
+    /// What shows the settings, the first of which is whether it cannot write.
+    const fn sql(&self) -> Option<&'static str> {
+        match self {
+            Self::Any => None,
+            Self::Writable => Some("SHOW transaction_read_only"),
+            Self::Unchanged(_) => Some(
+                "SHOW transaction_read_only; SHOW search_path; SHOW role; SHOW synchronous_commit",
+            ),
+        }
+    }
+
+    /// Why the settings are not as expected, if so.
+    fn wrong(&self, settings: &[String]) -> Option<&'static str> {
+        if settings.first().is_none_or(|read_only| read_only != "off") {
+            return Some(
+                "the server does not accept writes: it is a standby, or set to be read-only",
+            );
+        }
+        let Self::Unchanged(first) = self else { return None };
+        let changed = "search_path, role or synchronous_commit of a connection of the pool has changed \
+             since the store was opened";
+        let mut first = lock(first);
+        (first.get_or_insert_with(|| settings.to_vec()) != settings).then_some(changed)
+    }
 }
 
 impl fmt::Debug for Connections {
@@ -36,14 +94,95 @@ impl fmt::Debug for Connections {
 }
 
 impl Connections {
-    pub(crate) fn new(pool: Pool, statement_timeout: Duration, runtime: Handle) -> Self {
-        Self { pool, statement_timeout, runtime }
+    pub(crate) fn new(
+        pool: Pool,
+        (connect_timeout, statement_timeout): (Duration, Duration),
+        session: Session,
+        runtime: Handle,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(statement_timeout.saturating_add(GRACE)));
+        let (checked, full) = (Mutex::default(), Mutex::default());
+        Self { pool, connect_timeout, runtime, shared, session, checked, full }
     }
 
-    /// A connection that nobody else uses until it is dropped.
+    /// Returns a connection for exclusive use, whose session was checked within the last second.
     pub(crate) async fn get(&self) -> Result<Connection, Fault> {
-        let object = self.pool.get().await?;
-        Ok(Connection::new(object, self.statement_timeout.saturating_add(GRACE)))
+        loop {
+            let object = self.take().await?;
+            let metrics = *Object::metrics(&object);
+            if self.shared.is_silent(metrics.created) {
+                // Made before a connection went silent: what has swallowed that may have this one, too.
+                drop(Object::take(object));
+                continue;
+            }
+            let id = Object::id(&object);
+            let mut connection = Connection::new(object, self.shared.clone());
+            match self.check(id, &mut connection).await {
+                Ok(()) => return Ok(connection),
+                Err(fault) => {
+                    connection.close();
+                    // Of those that the pool had, each is tried; a new one shows what the server is like.
+                    if metrics.recycle_count == 0 {
+                        return Err(fault);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks the session of a connection, unless it was checked within the last second.
+    async fn check(&self, id: ObjectId, connection: &mut Connection) -> Result<(), Fault> {
+        let Some(sql) = self.session.sql() else { return Ok(()) };
+        let is_recent = |at: &Instant| at.elapsed() < CHECK_INTERVAL;
+        if lock(&self.checked).get(&id).is_some_and(is_recent) {
+            return Ok(());
+        }
+        let settings = connection.show(sql, self.connect_timeout).await?;
+        if let Some(wrong) = self.session.wrong(&settings) {
+            return Err(Fault::Unsent(StoreErrorKind::Unavailable, wrong.into()));
+        }
+        let mut checked = lock(&self.checked);
+        // Connections that are gone are forgotten.
+        if checked.len() > 2 * self.pool.status().max_size {
+            checked.retain(|_, at| is_recent(at));
+        }
+        checked.insert(id, Instant::now());
+        Ok(())
+    }
+
+    /// Takes a connection from the pool, or makes one. Where the server has no room for another one, those
+    /// that there are serve all.
+    async fn take(&self) -> Result<Object, Fault> {
+        let deadline = Instant::now() + self.connect_timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_full = lock(&self.full).is_some_and(|at| at.elapsed() < FULL_PAUSE);
+            if !is_full || self.pool.status().available > 0 {
+                match timeout(self.connect_timeout, self.pool.get()).await {
+                    Ok(Err(PoolError::Backend(error)))
+                        if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) =>
+                    {
+                        *lock(&self.full) = Some(Instant::now());
+                        if left.is_zero() {
+                            return Err(Fault::of_connecting(&error));
+                        }
+                    }
+                    Ok(taken) => return Ok(taken?),
+                    Err(_) => {
+                        let status = self.pool.status();
+                        return Err(if status.available == 0 && status.size >= status.max_size {
+                            PoolError::Timeout(TimeoutType::Wait).into()
+                        } else {
+                            PoolError::Timeout(TimeoutType::Create).into()
+                        });
+                    }
+                }
+            } else if left.is_zero() {
+                let cause = "the server has no room for another connection, and all are in use";
+                return Err(Fault::Unsent(StoreErrorKind::Busy, cause.into()));
+            }
+            let _ = timeout(left.min(PAUSE), self.shared.returned.notified()).await;
+        }
     }
 
     /// Runs a statement that may be run twice, and keeps its plan.
@@ -71,9 +210,12 @@ impl Connections {
         plan: Plan,
     ) -> Result<Vec<Row>, StoreError> {
         let mut attempts = Attempts::default();
+        let mut was_silent = false;
         loop {
             match self.get().await?.run(sql, values, plan).await {
                 Ok(rows) => return Ok(rows),
+                // Once, since a silence takes long: the next connection is one that was made after it.
+                Err(Fault::Silent) if !was_silent => was_silent = true,
                 Err(fault) => attempts.another_after(fault).await?,
             }
         }
@@ -83,6 +225,7 @@ impl Connections {
     /// It is tried anew only where it is known that nothing was done.
     pub(crate) async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
         let mut attempts = Attempts::default();
+        let mut was_silent = false;
         loop {
             let mut connection = self.get().await?;
             // Until the statement itself is sent, a connection that is lost has done nothing.
@@ -91,6 +234,10 @@ impl Connections {
                     Ok(rows) => return Ok(rows),
                     Err(fault) => fault.of_commit(),
                 },
+                Err(Fault::Silent) if !was_silent => {
+                    was_silent = true;
+                    continue;
+                }
                 Err(fault) => fault,
             };
             attempts.another_after(fault).await?;
@@ -140,4 +287,8 @@ impl Attempts {
         }
         Ok(())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

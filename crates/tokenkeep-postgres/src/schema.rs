@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::columns::Columns;
 use crate::connection::Connection;
-use crate::error::{Fault, OpenError};
+use crate::error::{Fault, OpenError, Refusal};
 use crate::pool::{Connections, MAX_ATTEMPTS};
 
 /// Each step takes a database from the version before it, 0 being one without our tables, to its
@@ -41,11 +41,39 @@ pub(crate) async fn migrate(connections: &Connections) -> Result<(), OpenError> 
                 attempt += 1;
                 tokio::time::sleep(PAUSE).await;
             }
+            Err(Failure::Fault(Fault::Refused(refusal))) => {
+                return Err(explained(connections, refusal).await);
+            }
             Err(Failure::Fault(fault)) => return Err(fault.into()),
             Err(Failure::Refused(error)) => return Err(error),
             Ok(()) => return Ok(()),
         }
     }
+}
+
+/// Why the server refused, in words that say what to do where that is known.
+async fn explained(connections: &Connections, refusal: Refusal) -> OpenError {
+    let sql = "SELECT current_user::text AS role, coalesce(current_schema()::text, '') AS schema, \
+         current_setting('search_path') AS path";
+    let is_known = [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::INVALID_SCHEMA_NAME];
+    if is_known.contains(&refusal.state)
+        && let Ok(rows) = connections.query(sql, &[]).await
+        && let Some(mut row) = rows.first().map(|row| Columns::of(row, "session"))
+        && let (Ok(role), Ok(schema), Ok(path)) =
+            (row.get::<String>("role"), row.get::<String>("schema"), row.get::<String>("path"))
+    {
+        if schema.is_empty() {
+            return OpenError::NoSchema(path);
+        }
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let (in_schema, to_role) = (quoted(&schema), quoted(&role));
+        let grant = format!(
+            "GRANT CREATE, USAGE ON SCHEMA {in_schema} TO {to_role}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {in_schema} TO {to_role}"
+        );
+        return OpenError::Privilege { role, schema, grant };
+    }
+    Fault::Refused(refusal).into()
 }
 
 enum Failure {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::indexing_slicing)]
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -61,7 +63,8 @@ fn a_database_that_is_up_to_date_is_only_read() {
     }
     let database = database();
     connect(&database.url()).unwrap();
-    connect(&database.url_with("options", "-c default_transaction_read_only=on")).unwrap();
+    let read_only = database.url_with("options", "-c default_transaction_read_only=on");
+    connect(&format!("{read_only}&target_session_attrs=any")).unwrap();
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn what_cannot_be_reached_or_read_says_why_and_no_password() {
     for (url, said) in [
         ("postgres://tokens:geheim@localhost:1/tokens", "refused"),
         ("postgres://tokens:geheim@localhost:port/tokens", "port"),
-        ("postgres://tokens:geheim@localhost/tokens?colour=geheim", "not known"),
+        ("postgres://tokens:geheim@localhost/tokens?colour=geheim", "`colour`"),
         ("postgres://tokens:ge@geheim?geheim=1@localhost/tokens", "%40"),
         ("postgres://tokens:ge@geheim/geheim@localhost/tokens", "%40"),
         ("postgres://tokens:ge?geheim=1/tokens", "port"),
@@ -188,4 +191,83 @@ fn a_store_is_opened_inside_a_runtime_and_used_outside() {
     for thread in threads {
         assert_eq!(thread.join().unwrap(), Some(true));
     }
+}
+
+/// A role that may use the database and nothing else.
+struct Role<'a>(&'a Database, String);
+
+impl<'a> Role<'a> {
+    fn create(database: &'a Database) -> Self {
+        let name = format!("{}_role", database.name());
+        database.query(&format!("CREATE ROLE \"{name}\"")).unwrap();
+        database.query("REVOKE CREATE ON SCHEMA public FROM public").unwrap();
+        Self(database, name)
+    }
+
+    fn url(&self) -> String {
+        self.0.url_with("options", &format!("-c role={}", self.1))
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.query(&format!("DROP OWNED BY \"{0}\"; DROP ROLE \"{0}\"", self.1));
+    }
+}
+
+#[test]
+fn connect_without_privileges_names_the_grant() {
+    if !available("connect_without_privileges_names_the_grant") {
+        return;
+    }
+    for is_made in [false, true] {
+        let database = database();
+        if is_made {
+            connect(&database.url()).unwrap();
+        }
+        let role = Role::create(&database);
+        let error = connect(&role.url()).unwrap_err();
+        let OpenError::Privilege { role: named, schema, grant } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!((named, schema.as_str()), (&role.1, "public"));
+        assert!(error.to_string().contains(grant), "{error}");
+        database.query(grant).unwrap();
+        connect(&role.url()).unwrap();
+    }
+}
+
+#[test]
+fn connect_with_a_search_path_to_nowhere_names_it() {
+    if !available("connect_with_a_search_path_to_nowhere_names_it") {
+        return;
+    }
+    let database = database();
+    let error = connect(&database.url_with("options", "-c search_path=nowhere")).unwrap_err();
+    assert!(matches!(&error, OpenError::NoSchema(path) if path == "nowhere"), "{error:?}");
+}
+
+/// PgBouncer refuses the option that a URL sends as a startup parameter.
+#[test]
+fn connect_through_a_pooler_names_the_way_to_set_a_search_path() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let pooler = thread::spawn(move || {
+        let mut client = listener.accept().unwrap().0;
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        let length = u32::from_be_bytes(length) as usize - 4;
+        client.read_exact(&mut vec![0; length]).unwrap();
+        let fields = "SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+        client.write_all(b"E").unwrap();
+        client.write_all(&(u32::try_from(fields.len()).unwrap() + 4).to_be_bytes()).unwrap();
+        client.write_all(fields.as_bytes()).unwrap();
+    });
+    let url = format!("postgres://u@{address}/d?sslmode=disable&options=-c%20search_path%3Dtokens");
+    let error = connect(&url).unwrap_err();
+    pooler.join().unwrap();
+    let OpenError::Store(error) = error else { panic!("{error:?}") };
+    assert_eq!(*error.kind(), StoreErrorKind::Unavailable);
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("ALTER ROLE"), "{cause}");
 }

@@ -97,7 +97,7 @@ async fn accepted(tokens: &TokenService) -> Result<(), Box<dyn Error>> {
         "intent": "app_password",
         "user": ALICE,
         "description": "deploys from the pipeline",
-        "expires": SystemClock.now().saturating_add(Duration::from_hours(12)),
+        "expires": SystemClock.now().saturating_add(Duration::from_secs(43_200)),
         "expiring": true,
     });
     let updated = tokens.update(&Caller::User(ADMIN), "ci", change(&body)).await?;

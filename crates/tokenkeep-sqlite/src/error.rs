@@ -24,9 +24,23 @@ const BACKEND: &str = "sqlite";
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The path names a directory, a symbolic link or a device.
+    /// The path is empty, or a name that only SQLite's own interface or a URL has.
+    #[error(
+        "`{0}` is not the path of a file: give a plain path without `file:` or `sqlite:`, or use \
+         `MemoryStore` of the crate tokenkeep-memory for a store in memory"
+    )]
+    NotAPath(PathBuf),
+    /// The path names a directory, a device or a symbolic link that leads nowhere.
     #[error("{0} is not a regular file: name the database file itself")]
     NotAFile(PathBuf),
+    /// The file has several names (hard links). Each name would have a WAL of its own, and a process
+    /// that uses one name would not see what was written under the other.
+    #[error("{0} has a second name, a hard link: remove that name, or open a copy of the file")]
+    SeveralNames(PathBuf),
+    /// The file was mounted without its directory. Its WAL would lie in another directory than the WAL
+    /// of a process that opens the file where the mount comes from.
+    #[error("{0} is mounted without its directory: mount the directory that holds it instead")]
+    MountedAlone(PathBuf),
     /// Others than the owner may read or write the file, which holds credentials.
     #[error("{path} has mode {mode:o}: make it private with `chmod 600`")]
     NotPrivate {
@@ -41,6 +55,15 @@ pub enum OpenError {
     /// The file is no SQLite database, or one of another program.
     #[error("{0} is not a tokenkeep database")]
     Foreign(PathBuf),
+    /// The file has the tables of tokenkeep, and not the marks of its header: they are lost when a dump
+    /// is restored.
+    #[error("{path} was restored from a dump, which lacks two marks; set them with `{command}`")]
+    Unmarked {
+        /// The file.
+        path: PathBuf,
+        /// The shell command that sets the marks.
+        command: String,
+    },
     /// The file was written by a newer version.
     #[error("{path} has schema version {found}, this program knows up to {known}: update it")]
     Newer {
@@ -68,6 +91,17 @@ pub enum OpenError {
         /// The setting.
         setting: &'static str,
     },
+    /// The file or its directory is read-only for this process.
+    #[error(
+        "{path} cannot be opened for writing: make the file, its -wal and -shm, and its directory \
+         writable for this process"
+    )]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system or SQLite says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file system refused.
     #[error("{path} cannot be opened or created")]
     Io {
@@ -83,14 +117,35 @@ pub enum OpenError {
 
 impl OpenError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { path: path.into(), source }
+        move |source| match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotWritable { path: path.into(), source: source.into() }
+            }
+            _ => Self::Io { path: path.into(), source },
+        }
+    }
+
+    /// Names the file that SQLite could not open or write.
+    pub(crate) fn fault(path: &Path) -> impl FnOnce(Fault) -> Self {
+        move |fault| match fault {
+            Fault::Sqlite(error) if is_not_writable(&error) => {
+                Self::NotWritable { path: path.into(), source: Failure::of(&error).cause.into() }
+            }
+            fault => fault.into(),
+        }
+    }
+
+    pub(crate) fn unmarked(path: &Path, version: i64) -> Self {
+        let name = path.to_string_lossy().replace('\'', r"'\''");
+        let command = format!("sqlite3 '{name}' '{}'", crate::schema::marks(version));
+        Self::Unmarked { path: path.into(), command }
     }
 
     /// What it means that a file cannot even be read: where it is shared, readers wait for nobody.
     pub(crate) fn shut_out(path: &Path) -> impl FnOnce(Fault) -> Self {
-        move |fault| match Failure::from(fault) {
-            busy if busy.kind == StoreErrorKind::Busy => Self::InUse(path.into()),
-            failure => Self::Store(StoreError::from(&failure)),
+        move |fault| match Self::fault(path)(fault) {
+            Self::Store(error) if *error.kind() == StoreErrorKind::Busy => Self::InUse(path.into()),
+            error => error,
         }
     }
 
@@ -212,6 +267,11 @@ fn is_foreign(error: &rusqlite::Error) -> bool {
         | Utf8Error(..) => true,
         _ => false,
     }
+}
+
+fn is_not_writable(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied))
 }
 
 /// The kind of an error of the file as a whole.

@@ -27,7 +27,10 @@
 //! - **Shared.** Several processes on one machine may open the file. Not on a network file system:
 //!   locks and shared memory do not work there. Do not fork with an open store. A process that has
 //!   the file for itself reads it in three quarters of the time ([`Sharing::SingleProcess`]).
-//! - **Private.** A new file is created with mode 0600, and one that others may read is refused.
+//! - **Private.** A new file is created with mode 0600. A file that others may read is refused, and so
+//!   are its `-wal` and `-shm`.
+//! - **One name.** A file with a second hard link is refused, and so is a file that is mounted without
+//!   its directory: two names would have two WALs. Symbolic links are followed to the one file.
 //! - **Untouched.** A file that is another program's, or that a newer version has written, is
 //!   refused and left as it is. An older one is migrated in one transaction. A new one appears
 //!   under its name when it is complete.
@@ -47,6 +50,21 @@
 //! are many rows to write, or the log is to be moved, a thread of the store's own does it. It works
 //! under any executor and needs none.
 //!
+//! # The files
+//!
+//! The store keeps three files open: the database, its WAL (`-wal`) and the index of the WAL (`-shm`).
+//! They belong together. No program but SQLite may touch them while a store is open, and neither may
+//! the host itself: POSIX drops all locks of a process on a file when the process closes that file, so
+//! `std::fs::read` of the database or its `-shm` unlocks them, and the next program that closes the
+//! database deletes the WAL. Use [`SqliteStore::backup`] to copy a store.
+//!
+//! The store checks before each commit, after it, and every 20 ms while it is read that each file is
+//! still found under its name, that the database has no second name, and that the WAL was not cut short.
+//! After such a change every call is [`Unavailable`](tokenkeep::StoreErrorKind::Unavailable), until all
+//! processes have closed the store and opened it again. A commit during which the change happened is
+//! [`OutcomeUnknown`](tokenkeep::StoreErrorKind::OutcomeUnknown). Where only the WAL was deleted, the
+//! store first moves what it has acknowledged into the database.
+//!
 //! # When the storage fails
 //!
 //! A full disk fails the commits that meet it, as [`Full`](tokenkeep::StoreErrorKind::Full); later
@@ -54,8 +72,7 @@
 //! log that is moved, the store writes no more and answers
 //! [`Unavailable`](tokenkeep::StoreErrorKind::Unavailable), since nothing can be acknowledged on top
 //! of it: look at the disk and open the store anew, which checks it. A disk that is full when the
-//! index of a long log has to grow counts as such a failure, and so does a file that is not found any
-//! more under its name, or another one there. A commit whose write or flush failed so
+//! index of a long log has to grow counts as such a failure. A commit whose write or flush failed so
 //! is [`OutcomeUnknown`](tokenkeep::StoreErrorKind::OutcomeUnknown): it may be there after the
 //! reopening.
 #![forbid(unsafe_code)]
@@ -81,6 +98,7 @@ mod store;
 mod tokens;
 mod user_list;
 mod users;
+mod watch;
 mod writer;
 
 pub use error::OpenError;

@@ -1,19 +1,17 @@
 //! The writing connection: transactions for a group of work, the log, and what a fault means.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rusqlite::hooks::Wal;
 use tokenkeep::StoreErrorKind;
 
 use crate::error::{Failure, Fault};
-use crate::file::{Identity, keep_log};
+use crate::file::{keep_log, set};
 use crate::open::Durability;
+use crate::watch::OpenFiles;
 use crate::writer::Work;
 
 /// From how many pages on the log is moved into the database. Fewer cost more flushes, more make
@@ -33,16 +31,22 @@ const LOG_LIMIT_PAGES: i32 = 16_384;
 /// How long readers are waited for then.
 const READERS_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the header of a WAL is, and that of each page in it, in bytes
+/// (<https://sqlite.org/fileformat2.html>, section 4.1).
+const WAL_HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+
 /// The connection, and whether it may still be written on.
 #[derive(Debug)]
 pub(crate) struct Line {
     connection: Connection,
-    /// The file's name, and which file it led to.
-    place: (PathBuf, Identity),
+    files: Arc<OpenFiles>,
     /// The storage fault after which nothing is acknowledged any more.
     broken: Option<Failure>,
-    /// How long the log is, in pages, as the last commit left it.
-    log_pages: Arc<AtomicI32>,
+    /// How long the log is, in pages, as the last commit or checkpoint left it.
+    log_pages: i32,
+    /// How many frames the WAL had after the last commit, and how long one is, in bytes.
+    frames: (i32, u64),
     /// By how many pages it may grow until it is moved.
     checkpoint_pages: i32,
     /// At which length the log is to be moved next.
@@ -53,57 +57,89 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Writes on `connection`, which does not wait for others by itself, to the file at `place`.
+    /// Writes on `connection`, which does not wait for others by itself, to `files`.
     pub(crate) fn on(
-        mut connection: Connection,
-        place: (PathBuf, Identity),
+        connection: Connection,
+        files: Arc<OpenFiles>,
         durability: Durability,
     ) -> Result<Self, Fault> {
-        let log_pages = Arc::new(AtomicI32::new(0));
-        let noted = log_pages.clone();
-        // Takes the place of the checkpoints that SQLite makes by itself, whose errors it drops.
-        connection.wal_hook(Some(move |_: &mut Wal, pages| {
-            noted.store(pages, Ordering::Relaxed);
-            Ok(())
-        }))?;
+        // SQLite drops the errors of the checkpoints that it makes by itself.
+        set(&connection, "wal_autocheckpoint", 0)?;
+        let page_size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let checkpoint_pages = checkpoint_pages(durability);
         let checkpoint_at = checkpoint_pages;
         Ok(Self {
             connection,
-            place,
+            files,
             broken: None,
-            log_pages,
+            log_pages: 0,
+            frames: (0, u64::from(page_size) + FRAME_HEADER),
             checkpoint_pages,
             checkpoint_at,
             wait_at: LOG_LIMIT_PAGES,
         })
     }
 
-    fn log_pages(&self) -> i32 {
-        self.log_pages.load(Ordering::Relaxed)
-    }
-
     /// Begins a transaction; busy at once when another process is writing.
     pub(crate) fn begin(&mut self) -> Result<(), Failure> {
         // Left open by a panic, if at all.
         self.roll_back();
-        self.check_place();
+        self.check_files();
         match &self.broken {
             Some(failure) => Err(failure.clone()),
             None => self.execute("BEGIN IMMEDIATE"),
         }
     }
 
-    /// Looks whether the file is still found under its name. SQLite does not, and what it commits to
-    /// a file that was deleted or replaced is gone with the process. Takes a microsecond.
-    fn check_place(&mut self) {
-        let (path, file) = &self.place;
-        if self.broken.is_none() && !Identity::of(path).is_ok_and(|found| found == *file) {
-            self.give_up(
-                "the file was moved, deleted or replaced: close the store, and move what is \
-                 beside it under its name to where it is now, before anybody opens the store anew",
-            );
+    /// Stops writing when a file was moved, deleted, replaced or cut short, which SQLite does not notice.
+    fn check_files(&mut self) {
+        if self.broken.is_some() {
+            return;
         }
+        for _ in 0..3 {
+            match self.files.check() {
+                Ok(wal_size) if wal_size >= self.least_wal_size() => return,
+                // Another process may have emptied the WAL since the frames were counted.
+                Ok(_) => self.count_frames(),
+                Err(failure) => return self.lose_files(failure.cause),
+            }
+        }
+        let cut = self.files.fail(
+            "the -wal of the database was cut short by another program; close the store in every \
+             process and open it again",
+        );
+        self.give_up(cut.cause);
+    }
+
+    /// How long a WAL with the counted frames is at least, in bytes.
+    fn least_wal_size(&self) -> u64 {
+        match u64::try_from(self.frames.0) {
+            Ok(frames) if frames > 0 => WAL_HEADER + frames * self.frames.1,
+            _ => 0,
+        }
+    }
+
+    /// Counts the frames in the WAL; keeps the old count where others are in the way.
+    fn count_frames(&mut self) {
+        let count = self
+            .connection
+            .prepare_cached("PRAGMA wal_checkpoint(NOOP)")
+            .and_then(|mut noop| noop.query_row((), |row| row.get::<_, i32>("log")));
+        match count {
+            Ok(frames) if frames >= 0 => self.frames.0 = frames,
+            Ok(_) => {}
+            Err(error) => drop(self.failed(Failure::of(&error))),
+        }
+    }
+
+    /// Writes no more. Where only the WAL is gone, and no other process has made a new one, what was
+    /// acknowledged is saved: this connection still has the old WAL, and moves it into the database.
+    fn lose_files(&mut self, cause: String) {
+        if self.files.is_only_wal_missing() {
+            let _ = self.connection.busy_timeout(READERS_PATIENCE);
+            self.move_log("PRAGMA wal_checkpoint(FULL)");
+        }
+        self.give_up(cause);
     }
 
     /// Begins a transaction; busy when another process has been writing for longer than `patience`.
@@ -160,14 +196,16 @@ impl Line {
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
+        // The log may hold the commit, to be found when the file is opened again.
+        let unknown =
+            |failure: Failure| Failure::new(StoreErrorKind::OutcomeUnknown, failure.cause);
         self.execute("COMMIT").map_err(|failure| {
-            if failure.is_storage_fault() {
-                // The log may hold the commit, to be found when the file is opened again.
-                Failure::new(StoreErrorKind::OutcomeUnknown, failure.cause)
-            } else {
-                failure
-            }
-        })
+            if failure.is_storage_fault() { unknown(failure) } else { failure }
+        })?;
+        self.count_frames();
+        self.log_pages = self.frames.0;
+        self.check_files();
+        self.broken.clone().map_or(Ok(()), |failure| Err(unknown(failure)))
     }
 
     /// Ends a transaction that failed. A connection on which even that fails is not used again.
@@ -179,25 +217,26 @@ impl Line {
 
     /// Whether the log should be moved into the database.
     pub(crate) fn needs_checkpoint(&self) -> bool {
-        self.broken.is_none() && self.log_pages() >= self.checkpoint_at
+        self.broken.is_none() && self.log_pages >= self.checkpoint_at
     }
 
     /// Moves the log into the database, so that it can start again. What readers still need stays
     /// in the log; once that is too much, they are waited for.
     pub(crate) fn checkpoint(&mut self) {
         let mut left = self.move_log("PRAGMA wal_checkpoint(PASSIVE)");
-        if left > 0 && self.log_pages() >= self.wait_at {
+        if left > 0 && self.log_pages >= self.wait_at {
             let _ = self.connection.busy_timeout(READERS_PATIENCE);
             left = self.move_log("PRAGMA wal_checkpoint(RESTART)");
             let _ = self.connection.busy_timeout(Duration::ZERO);
-            self.wait_at = self.log_pages().saturating_add(self.log_pages() / 4);
+            self.wait_at = self.log_pages.saturating_add(self.log_pages / 4);
         }
         if left == 0 {
             self.wait_at = LOG_LIMIT_PAGES;
         }
-        let length = if left > 0 { self.log_pages() } else { 0 };
-        self.checkpoint_at = length.saturating_add(self.checkpoint_pages);
-        self.log_pages.store(length, Ordering::Relaxed);
+        if left == 0 {
+            self.log_pages = 0;
+        }
+        self.checkpoint_at = self.log_pages.saturating_add(self.checkpoint_pages);
     }
 
     /// Runs a checkpoint, and tells how many pages it has left in the log.
@@ -210,7 +249,7 @@ impl Line {
             Err(error) => {
                 // A full disk or another process in the way: tried again later.
                 self.failed(Failure::of(&error));
-                self.log_pages()
+                self.log_pages
             }
         }
     }
@@ -238,5 +277,12 @@ impl Line {
             let _ = keep_log(&self.connection, true);
             self.broken = Some(Failure::new(StoreErrorKind::Unavailable, cause));
         }
+    }
+}
+
+impl Drop for Line {
+    /// Keeps SQLite from deleting the WAL of another file, or of another process, when it closes.
+    fn drop(&mut self) {
+        self.check_files();
     }
 }

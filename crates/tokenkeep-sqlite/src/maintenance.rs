@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokenkeep::StoreError;
 
 use crate::error::Fault;
-use crate::file::{beside, connect, create_private, log_size, real_path, sync_directory};
+use crate::file::{beside, connect, create_private, is_path, log_size, real_path, sync_directory};
 use crate::reader::at_once;
 use crate::sharing::Sharing;
 use crate::store::SqliteStore;
@@ -32,6 +32,9 @@ pub enum BackupError {
     /// which would be taken for that of the backup.
     #[error("{0} is in use: back up to another name, or delete it with its -wal and -shm")]
     InUse(PathBuf),
+    /// The path is empty, or a name that only SQLite's own interface or a URL has.
+    #[error("`{0}` is not the path of a file: give a plain path without `file:` or `sqlite:`")]
+    NotAPath(PathBuf),
     /// The file system refused.
     #[error("{path} cannot be written")]
     Io {
@@ -91,7 +94,7 @@ impl SqliteStore {
     /// place of an older backup. Others can read and write in the meantime; this thread is held until
     /// the copy has been checked and is on the disk. To restore, close the store in every process,
     /// delete its file with `-wal` and `-shm`, and put a copy of the backup in its place. A store
-    /// whose file is moved, deleted or replaced while it is open writes no more.
+    /// whose file is moved, deleted or replaced while it is open answers no more calls.
     ///
     /// ```
     /// use tokenkeep_sqlite::SqliteStore;
@@ -111,6 +114,9 @@ impl SqliteStore {
     /// [`BackupError::Io`] also when an unfinished copy, `to` with `.partial` behind it, is in the
     /// way: another backup is running, or was cut off and its file can be deleted.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), BackupError> {
+        if !is_path(to.as_ref()) {
+            return Err(BackupError::NotAPath(to.as_ref().into()));
+        }
         let to = real_path(to.as_ref()).map_err(BackupError::io(to.as_ref()))?;
         if ["-wal", "-shm", "-journal"].iter().any(|suffix| beside(&to, suffix).exists()) {
             return Err(BackupError::InUse(to));
@@ -133,7 +139,13 @@ impl SqliteStore {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        Ok(read(&connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.sharing())?)?)
+        let check = || self.files.check().map_err(|failure| StoreError::from(&failure));
+        check()?;
+        let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, self.sharing())?;
+        let read = read(&connection)?;
+        // Else it may have read other files.
+        check()?;
+        Ok(read)
     }
 
     fn copy_into(&self, partial: &Path) -> Result<(), BackupError> {

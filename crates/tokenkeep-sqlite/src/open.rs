@@ -6,17 +6,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tokenkeep::{ChangeCounters, Changes};
+use tokenkeep::{ChangeCounters, Changes, StoreError};
 
 use crate::changes::SharedChanges;
 use crate::error::{Fault, OpenError};
-use crate::file::{self, keep_log, set};
+use crate::file::{self, PAUSE, keep_log, set};
 use crate::line::Line;
 use crate::maintenance::quick_check;
 use crate::reader::Readers;
 use crate::schema::{self, Origin};
 use crate::sharing::{Alone, Sharing};
 use crate::store::SqliteStore;
+use crate::watch::OpenFiles;
 use crate::writer::Writer;
 
 /// The first SQLite without the bug that loses a commit during another connection's checkpoint.
@@ -37,9 +38,6 @@ const PAGE_CACHE: usize = 64 * 1024 * 1024;
 
 /// What SQLite gives a connection by itself, in bytes.
 const USUAL_CACHE: usize = 2 * 1024 * 1024;
-
-/// How long to wait before a file that somebody has is tried again.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held while a file is opened, one at a time in a process: looking at a file and closing it would
 /// drop the locks that another thread has just taken on it.
@@ -153,7 +151,7 @@ impl SqliteOptions {
     /// one that keeps the file from being opened; an hour at most.
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout.min(Duration::from_hours(1));
+        self.busy_timeout = timeout.min(Duration::from_secs(3600));
         self
     }
 
@@ -179,18 +177,21 @@ impl SqliteOptions {
     /// # Errors
     ///
     /// [`OpenError`] tells what is wrong and what to do. A file that is not a tokenkeep database,
-    /// that a newer version has written, that others may read, or that somebody else has for itself
-    /// is refused and left as it was.
+    /// that a newer version has written, that others may read, that has a second name, or that another
+    /// store has for itself is refused and left as it was.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<SqliteStore, OpenError> {
         if rusqlite::version_number() < OLDEST_SQLITE {
             return Err(OpenError::LibraryTooOld(rusqlite::version().into()));
+        }
+        if !file::is_path(path.as_ref()) {
+            return Err(OpenError::NotAPath(path.as_ref().into()));
         }
         let path = file::real_path(path.as_ref()).map_err(OpenError::io(path.as_ref()))?;
         let _one_at_a_time = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         self.wait_for_file(&path)?;
         if !file::is_there(&path, self.busy_timeout)? {
             file::check_no_log_is_left(&path)?;
-            file::create(&path, |new| self.write_new(new))?;
+            file::create(&path, self.busy_timeout, |new| self.write_new(new))?;
         }
         let had_log = file::log_size(&path).map_err(OpenError::io(&path))? > Some(0);
 
@@ -200,23 +201,26 @@ impl SqliteOptions {
         keep_log(&writer, had_log)?;
         self.enter_wal(&writer, &path)?;
         // Its transaction also makes the log, which shows from here on that the file is open.
-        match schema::migrate(&mut writer)? {
+        match schema::migrate(&mut writer).map_err(OpenError::fault(&path))? {
             Origin::Ours(found) if found > schema::NEWEST => {
                 return Err(OpenError::newer(&path, found));
             }
             Origin::Ours(_) => {}
+            Origin::Unmarked(version) => return Err(OpenError::unmarked(&path, version)),
             Origin::Foreign => return Err(OpenError::Foreign(path)),
         }
+        let files = OpenFiles::of(&path, self.sharing).map_err(OpenError::io(&path))?;
+        let files = Arc::new(files);
         self.set_up_writer(&writer)?;
         if self.check == CheckOnOpen::Always || (had_log && self.check == CheckOnOpen::WithLog) {
             quick_check(&writer)?;
         }
         keep_log(&writer, false)?;
 
-        let readers = Arc::new(self.readers_of(&path)?);
+        let readers = Arc::new(self.readers_of(&path, files.clone())?);
+        files.check().map_err(|failure| OpenError::Store(StoreError::from(&failure)))?;
         let counters = Arc::new(ChangeCounters::new());
-        let file = file::Identity::of(&path).map_err(OpenError::io(&path))?;
-        let line = Line::on(writer, (path.clone(), file), self.durability)?;
+        let line = Line::on(writer, files.clone(), self.durability)?;
         let writer = Writer::start(line, self.busy_timeout, counters.clone());
         let writer = writer.map_err(OpenError::io(&path))?;
         let changes: Arc<dyn Changes> = match self.sharing {
@@ -224,7 +228,7 @@ impl SqliteOptions {
             // Nobody else writes.
             Sharing::SingleProcess => counters,
         };
-        Ok(SqliteStore::new(path, readers, changes, writer, alone))
+        Ok(SqliteStore::new(path, files, readers, changes, writer, alone))
     }
 
     /// Waits for a store of this process that has the file for itself.
@@ -258,16 +262,18 @@ impl SqliteOptions {
         Ok(Some(Alone::with(path)))
     }
 
-    fn readers_of(&self, path: &Path) -> Result<Readers, OpenError> {
+    fn readers_of(&self, path: &Path, files: Arc<OpenFiles>) -> Result<Readers, OpenError> {
         // Pages are positive, KiB negative.
         let cache_size = -i64::from(self.kib_for_each_reader());
         let reader = || {
             let reader = self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             set(&reader, "cache_size", cache_size)?;
+            // A first read opens the WAL, under whose name there may be another file later.
+            schema::origin(&reader)?;
             Ok::<_, OpenError>(reader)
         };
         let others = (1..self.readers).map(|_| reader()).collect::<Result<_, _>>()?;
-        Ok(Readers::new(reader()?, others))
+        Ok(Readers::new(files, reader()?, others))
     }
 
     fn kib_for_each_reader(&self) -> i32 {
@@ -284,7 +290,7 @@ impl SqliteOptions {
 
     /// A connection that readers and the writer are made of.
     fn connect(&self, path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
-        let connection = file::connect(path, mode, self.sharing)?;
+        let connection = file::connect(path, mode, self.sharing).map_err(OpenError::fault(path))?;
         connection.busy_timeout(self.busy_timeout).map_err(Fault::from)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)

@@ -4,16 +4,18 @@
 use std::iter;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rusqlite::Connection;
 use tokenkeep::StoreError;
 
 use crate::error::Fault;
+use crate::watch::OpenFiles;
 
 /// A few connections that only read. Each call takes one for itself.
 #[derive(Debug)]
 pub(crate) struct Readers {
+    files: Arc<OpenFiles>,
     first: Mutex<Reader>,
     others: Box<[Mutex<Reader>]>,
     /// How many calls wait for a connection.
@@ -38,9 +40,10 @@ impl From<Connection> for Reader {
 }
 
 impl Readers {
-    pub(crate) fn new(first: Connection, others: Vec<Connection>) -> Self {
+    pub(crate) fn new(files: Arc<OpenFiles>, first: Connection, others: Vec<Connection>) -> Self {
         let reader = |connection| Mutex::new(Reader::from(connection));
         Self {
+            files,
             first: reader(first),
             others: others.into_iter().map(reader).collect(),
             waiting: AtomicUsize::new(0),
@@ -54,6 +57,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
+        self.check_files()?;
         Ok(read(&self.take())?)
     }
 
@@ -69,6 +73,7 @@ impl Readers {
     /// on the one connection that answers now; each of them tells it for itself. Whoever asks next
     /// does so after it was noted.
     pub(crate) fn when_somebody_wrote(&self, note: impl FnOnce()) -> Result<(), StoreError> {
+        self.check_files()?;
         let mut reader = self.take();
         let version = data_version(&reader)?;
         if reader.reader.version != Some(version) {
@@ -76,6 +81,11 @@ impl Readers {
             reader.reader.version = Some(version);
         }
         Ok(())
+    }
+
+    /// Checks that what others write is seen: they use the files that have the names.
+    fn check_files(&self) -> Result<(), StoreError> {
+        self.files.check_now_and_then().map_err(|failure| StoreError::from(&failure))
     }
 
     /// A connection that is free, waiting until there is one.
@@ -202,7 +212,8 @@ mod tests {
 
     fn readers(count: usize) -> Readers {
         let connection = || Connection::open_in_memory().unwrap();
-        Readers::new(connection(), (1..count).map(|_| connection()).collect())
+        let files = OpenFiles::unwatched().into();
+        Readers::new(files, connection(), (1..count).map(|_| connection()).collect())
     }
 
     #[test]

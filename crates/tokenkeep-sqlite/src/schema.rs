@@ -24,6 +24,8 @@ const fn newest(steps: &[&str]) -> i64 {
 pub(crate) enum Origin {
     /// Ours, at this version.
     Ours(i64),
+    /// Tables and indexes of ours at this version, without the marks: what a restored dump has.
+    Unmarked(i64),
     /// Another program's.
     Foreign,
 }
@@ -35,24 +37,38 @@ impl Origin {
     }
 }
 
-/// Reads the marks through SQLite.
+/// Reads the marks, and the schema of a file that has none.
 pub(crate) fn origin(connection: &Connection) -> Result<Origin, Fault> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    Ok(Origin::of(pragma("application_id")?, pragma("user_version")?))
+    match (pragma("application_id")?, pragma("user_version")?) {
+        (0, 0) => unmarked(connection),
+        (application_id, version) => Ok(Origin::of(application_id, version)),
+    }
 }
 
-/// Reads the marks in the header of a file that has no log (<https://sqlite.org/fileformat2.html>,
-/// section 1.3).
-pub(crate) fn origin_in_header(header: &[u8]) -> Origin {
-    let number = |at: usize| {
-        let bytes = header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, |bytes| i64::from(u32::from_be_bytes(bytes)))
-    };
-    if header.starts_with(b"SQLite format 3\0") {
-        Origin::of(number(68), number(60))
-    } else {
-        Origin::Foreign
+/// Compares the schema of a file without marks with those of the versions.
+fn unmarked(connection: &Connection) -> Result<Origin, Fault> {
+    let found = statements(connection)?;
+    let ours = Connection::open_in_memory()?;
+    for (version, step) in (1..).zip(MIGRATIONS) {
+        ours.execute_batch(step)?;
+        if statements(&ours)? == found {
+            return Ok(Origin::Unmarked(version));
+        }
     }
+    Ok(Origin::Foreign)
+}
+
+/// Returns the statements that make the tables and indexes, by name.
+fn statements(connection: &Connection) -> Result<Vec<(String, String)>, rusqlite::Error> {
+    let sql = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name";
+    let mut select = connection.prepare(sql)?;
+    select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// Returns the statements that mark a file as ours, for an operator to run.
+pub(crate) fn marks(version: i64) -> String {
+    format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}")
 }
 
 /// Writes the schema into an empty file.
@@ -223,24 +239,28 @@ mod tests {
     }
 
     #[test]
-    fn a_header_says_what_sqlite_says() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("test.db");
-        let mut connection = Connection::open(&path).unwrap();
+    fn origin_reads_the_marks() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert_eq!(origin(&connection).unwrap(), Origin::Foreign, "empty");
         create(&mut connection).unwrap();
-        let header = std::fs::read(&path).unwrap();
-        assert_eq!(origin_in_header(&header), Origin::Ours(NEWEST));
         assert_eq!(origin(&connection).unwrap(), Origin::Ours(NEWEST));
         assert_eq!(migrate(&mut connection).unwrap(), Origin::Ours(NEWEST));
 
         for (mark, value) in [("application_id", 7), ("user_version", 0)] {
             connection.pragma_update(None, mark, value).unwrap();
-            let header = std::fs::read(&path).unwrap();
-            assert_eq!(origin_in_header(&header), Origin::Foreign);
             assert_eq!(migrate(&mut connection).unwrap(), Origin::Foreign);
         }
-        for foreign in [&b""[..], b"SQLite format 3\0", b"SQLite", &[0; 100]] {
-            assert_eq!(origin_in_header(foreign), Origin::Foreign);
-        }
+    }
+
+    #[test]
+    fn origin_without_marks_compares_the_schema() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        assert_eq!(origin(&connection).unwrap(), Origin::Unmarked(1));
+        connection.execute_batch(&marks(1)).unwrap();
+        assert_eq!(origin(&connection).unwrap(), Origin::Ours(1));
+        let unmark = "PRAGMA application_id = 0; PRAGMA user_version = 0; CREATE TABLE more (a)";
+        connection.execute_batch(unmark).unwrap();
+        assert_eq!(origin(&connection).unwrap(), Origin::Foreign);
     }
 }

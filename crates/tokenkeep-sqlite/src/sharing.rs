@@ -1,9 +1,10 @@
 //! Who may have the file open at the same time.
 
-use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::watch::Identity;
 
 /// Who may have a file open at the same time as a store.
 ///
@@ -53,33 +54,43 @@ impl Sharing {
     }
 }
 
-/// The files that stores of this process have for themselves.
-static ALONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// The files that stores of this process have for themselves. A directory that is mounted twice gives a
+/// file two paths.
+static ALONE: Mutex<Vec<(PathBuf, Option<Identity>)>> = Mutex::new(Vec::new());
 
 /// A file that one store of this process has for itself, until this is dropped. SQLite shuts out
 /// other processes, and nobody in this one.
 #[derive(Debug)]
-pub(crate) struct Alone(PathBuf);
+pub(crate) struct Alone(PathBuf, Option<Identity>);
 
 impl Alone {
     /// Enters the file, of which nobody else has a connection.
     pub(crate) fn with(path: &Path) -> Self {
-        files().insert(path.into());
-        Self(path.into())
+        let identity = Identity::of(path).ok();
+        files().push((path.into(), identity));
+        Self(path.into(), identity)
     }
 
     /// Whether a store has the file for itself.
     pub(crate) fn is_with(path: &Path) -> bool {
-        files().contains(path)
+        let identity = Identity::of(path).ok();
+        let is_same = |(other, its): &(PathBuf, Option<Identity>)| {
+            other == path || (identity.is_some() && *its == identity)
+        };
+        files().iter().any(is_same)
     }
 }
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        files().remove(&self.0);
+        let mut files = files();
+        let own = |(path, identity): &(PathBuf, _)| *path == self.0 && *identity == self.1;
+        if let Some(place) = files.iter().position(own) {
+            files.swap_remove(place);
+        }
     }
 }
 
-fn files() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+fn files() -> MutexGuard<'static, Vec<(PathBuf, Option<Identity>)>> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

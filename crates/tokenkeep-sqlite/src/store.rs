@@ -16,6 +16,7 @@ use crate::error::OpenError;
 use crate::open::SqliteOptions;
 use crate::reader::Readers;
 use crate::sharing::{Alone, Sharing};
+use crate::watch::OpenFiles;
 use crate::writer::{Effort, Writer};
 use crate::{commit, events, list, tokens, user_list, users};
 
@@ -26,6 +27,7 @@ use crate::{commit, events, list, tokens, user_list, users};
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(crate) path: PathBuf,
+    pub(crate) files: Arc<OpenFiles>,
     readers: Arc<Readers>,
     changes: Arc<dyn Changes>,
     /// Behind whatever has readers, so that it is closed last: only a connection that writes can
@@ -47,12 +49,13 @@ impl SqliteStore {
 
     pub(crate) fn new(
         path: PathBuf,
+        files: Arc<OpenFiles>,
         readers: Arc<Readers>,
         changes: Arc<dyn Changes>,
         writer: Writer,
         alone: Option<Alone>,
     ) -> Self {
-        Self { path, readers, changes, writer, alone }
+        Self { path, files, readers, changes, writer, alone }
     }
 
     pub(crate) const fn sharing(&self) -> Sharing {

@@ -401,8 +401,9 @@ mod tests {
     use tokenkeep::{TokenId, UserId};
 
     use super::*;
-    use crate::file::Identity;
     use crate::open::Durability;
+    use crate::sharing::Sharing;
+    use crate::watch::OpenFiles;
 
     struct Rig {
         directory: TempDir,
@@ -422,8 +423,8 @@ mod tests {
             connection.execute_batch("CREATE TABLE done (number INTEGER UNIQUE)").unwrap();
             connection.execute_batch("CREATE TABLE filler (bytes BLOB)").unwrap();
             let path = directory.path().join("test.db");
-            let file = Identity::of(&path).unwrap();
-            let line = Line::on(connection, (path, file), Durability::Normal).unwrap();
+            let files = OpenFiles::of(&path, Sharing::Shared).unwrap();
+            let line = Line::on(connection, files.into(), Durability::Normal).unwrap();
             let writer = Writer::start(line, patience, Arc::default()).unwrap();
             Self { directory, writer }
         }

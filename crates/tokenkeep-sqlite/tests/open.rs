@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -15,7 +17,9 @@ use tempfile::tempdir;
 use tokenkeep::{
     Group, GroupId, StoreErrorKind, Timestamp, User, UserDirectory, UserId, UserStore,
 };
-use tokenkeep_sqlite::{CheckOnOpen, Durability, OpenError, Sharing, SqliteOptions, SqliteStore};
+use tokenkeep_sqlite::{
+    BackupError, CheckOnOpen, Durability, OpenError, Sharing, SqliteOptions, SqliteStore,
+};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -170,9 +174,11 @@ fn what_is_not_a_private_regular_file_is_refused() {
     let path = directory.path().join("tokens.db");
     drop(SqliteStore::open(&path).unwrap());
     let link = directory.path().join("link.db");
-    symlink(&path, &link).unwrap();
+    symlink("nowhere", &link).unwrap();
     let error = SqliteStore::open(&link).unwrap_err();
     assert!(matches!(error, OpenError::NotAFile(_)), "{error:?}");
+    assert!(link.is_symlink());
+    fs::remove_file(link).unwrap();
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let error = refused(&path);
@@ -185,13 +191,223 @@ fn what_is_not_a_private_regular_file_is_refused() {
 }
 
 #[test]
-fn names_that_sqlite_would_read_as_its_own_are_files() {
-    let directory = tempdir().unwrap();
-    for name in [":memory:", "file:x?mode=memory", " "] {
-        let path = directory.path().join(name);
-        drop(SqliteStore::open(&path).unwrap());
-        assert!(path.exists(), "{name:?}");
+fn open_special_name_is_refused() {
+    for name in ["", ":memory:", "file:x?mode=memory", "file:///tmp/x", "sqlite:x", "sqlite://x"] {
+        let error = SqliteStore::open(name).unwrap_err();
+        assert!(matches!(&error, OpenError::NotAPath(_)), "{name:?}: {error:?}");
+        assert!(error.to_string().contains("give a plain path"), "{error}");
+        assert!(!Path::new(name).exists(), "{name:?}");
     }
+    let directory = tempdir().unwrap();
+    let store = SqliteStore::open(directory.path().join("tokens.db")).unwrap();
+    for name in ["", ":memory:", "file:backup.db"] {
+        let error = store.backup(name).unwrap_err();
+        assert!(matches!(error, BackupError::NotAPath(_)), "{error:?}");
+    }
+    // As part of a path they are names like any other.
+    for name in [":memory:", "file:x?mode=memory", " ", "a#b%41?immutable=0"] {
+        let path = directory.path().join(name);
+        for _ in 0..2 {
+            drop(SqliteStore::open(&path).unwrap());
+            assert!(path.exists(), "{name:?}");
+        }
+    }
+}
+
+/// A process that used the other name would have a WAL of its own.
+#[test]
+fn open_hard_link_is_refused() {
+    let directory = tempdir().unwrap();
+    let [path, link] = ["tokens.db", "link.db"].map(|name| directory.path().join(name));
+    drop(SqliteStore::open(&path).unwrap());
+    fs::hard_link(&path, &link).unwrap();
+    for name in [&path, &link] {
+        let error = refused(name);
+        assert!(matches!(&error, OpenError::SeveralNames(path) if path == name), "{error:?}");
+        assert!(error.to_string().contains("hard link"), "{error}");
+    }
+    fs::remove_file(&link).unwrap();
+    SqliteStore::open(&path).unwrap();
+}
+
+#[test]
+fn open_symbolic_link_shares_the_wal() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    fs::create_dir(directory.path().join("elsewhere")).unwrap();
+    let link = directory.path().join("elsewhere/link.db");
+    let first = SqliteStore::open(&path).unwrap();
+    symlink("../tokens.db", &link).unwrap();
+    let second = SqliteStore::open(&link).unwrap();
+    pollster::block_on(second.put_user(alice())).unwrap();
+    assert_eq!(pollster::block_on(first.is_active(UserId::new(2))).unwrap(), Some(true));
+    assert_eq!(fs::read_dir(link.parent().unwrap()).unwrap().count(), 1);
+    drop((first, second));
+    let alone = SqliteOptions::new().busy_timeout(Duration::ZERO).sharing(Sharing::SingleProcess);
+    let store = alone.open(&link).unwrap();
+    assert!(matches!(alone.open(&path).unwrap_err(), OpenError::InUse(_)));
+    drop(store);
+}
+
+const OPEN: &str = "TOKENKEEP_OPEN_FILE";
+
+/// Opens a store and prints how that ended; nothing unless a test runs it as a process of its own.
+#[test]
+fn child_process() {
+    if let Some(path) = std::env::var_os(OPEN) {
+        match SqliteStore::open(path) {
+            Ok(_) => println!("opened"),
+            Err(error) => println!("{error:?}: {error}"),
+        }
+    }
+}
+
+/// Opens a store in a process that a program starts, with its arguments.
+fn open_under(program: &str, arguments: &[&str], path: &Path) -> Option<Output> {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "child_process", "--nocapture"]).env(OPEN, path);
+    let output = command.output();
+    if output.as_ref().is_ok_and(|output| output.status.code() != Some(1)) {
+        return Some(output.unwrap());
+    }
+    // Where nobody captures it.
+    let _ = writeln!(io::stderr(), "NOT RUN: a store opened under {program}: {output:?}");
+    assert!(std::env::var_os("CI").is_none(), "{program} cannot be used");
+    None
+}
+
+/// Opens a store with mounts of its own, made by a shell script in the parent of its directory.
+fn open_with_mounts(script: &str, path: &Path) -> Option<String> {
+    let directory = path.parent().unwrap().parent().unwrap().to_str().unwrap();
+    let script = format!("cd \"$1\" && {script} && shift && exec \"$@\"");
+    let arguments = ["--mount", "--map-root-user", "sh", "-c", &script, "sh", directory];
+    let output = open_under("unshare", &arguments, path)?;
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn open_file_mounted_without_its_directory_is_refused() {
+    let parent = tempdir().unwrap();
+    let [host, inner] = ["host", "in side"].map(|name| parent.path().join(name));
+    fs::create_dir(&host).unwrap();
+    fs::create_dir(&inner).unwrap();
+    drop(SqliteStore::open(host.join("tokens.db")).unwrap());
+    fs::write(inner.join("tokens.db"), "").unwrap();
+    let path = inner.join("tokens.db");
+    let file = "mount --bind host/tokens.db 'in side/tokens.db'";
+    let Some(output) = open_with_mounts(file, &path) else { return };
+    assert!(output.contains("MountedAlone") && output.contains("mount the directory"), "{output}");
+    assert_eq!(fs::read_dir(&inner).unwrap().count(), 1);
+    let output = open_with_mounts("mount --bind host 'in side'", &path).unwrap();
+    assert!(output.contains("opened"), "{output}");
+}
+
+#[test]
+fn open_in_a_read_only_place_says_what_to_do() {
+    let parent = tempdir().unwrap();
+    let inner = parent.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let path = inner.join("tokens.db");
+    let read_only = "mount --bind inner inner && mount -o remount,bind,ro inner";
+    for _ in ["a new one", "one that is there"] {
+        let Some(output) = open_with_mounts(read_only, &path) else { return };
+        assert!(
+            output.contains("NotWritable") && output.contains("directory writable"),
+            "{output}"
+        );
+        drop(SqliteStore::open(&path).unwrap());
+    }
+}
+
+#[test]
+fn create_without_hard_links_succeeds() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    let no_links = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=link,linkat:error=EPERM"];
+    let Some(output) = open_under("strace", &no_links, &path) else { return };
+    assert!(String::from_utf8_lossy(&output.stdout).contains("opened"), "{output:?}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn create_killed_at_any_call_leaves_nothing_in_the_way() {
+    for calls in
+        ["openat", "pwrite64,write", "fsync,fdatasync", "rename,renameat,renameat2", "unlink"]
+    {
+        for number in 1.. {
+            let directory = tempdir().unwrap();
+            let path = directory.path().join("tokens.db");
+            let inject = format!("inject={calls}:signal=SIGKILL:when={number}");
+            let arguments =
+                ["-f", "-qq", "-o", "/dev/null", "-P", directory.path().to_str().unwrap()];
+            let new = directory.path().join("tokens.db.tokenkeep-new");
+            let journal = directory.path().join("tokens.db.tokenkeep-new-journal");
+            let paths = [&path, &new, &journal].map(|path| ["-P", path.to_str().unwrap()]);
+            let arguments = [&arguments, paths.as_flattened(), &["-e", &inject]].concat();
+            let Some(output) = open_under("strace", &arguments, &path) else { return };
+            drop(SqliteStore::open(&path).unwrap());
+            let names = fs::read_dir(directory.path()).unwrap();
+            let names: Vec<_> = names.map(|file| file.unwrap().file_name()).collect();
+            assert_eq!(names, ["tokens.db"], "killed at call {number} of {calls}");
+            if output.status.success() {
+                println!("killed at {} calls of {calls}", number - 1);
+                break;
+            }
+        }
+    }
+}
+
+/// SQLite's shell does not write the marks of the header into a dump.
+#[test]
+fn open_restored_dump_names_the_command() {
+    let directory = tempdir().unwrap();
+    let [path, restored] = ["tokens.db", "it's.db"].map(|name| directory.path().join(name));
+    let store = SqliteStore::open(&path).unwrap();
+    pollster::block_on(store.put_user(alice())).unwrap();
+    store.backup(&restored).unwrap();
+    drop(store);
+    let connection = Connection::open(&restored).unwrap();
+    connection.execute_batch("PRAGMA application_id = 0; PRAGMA user_version = 0").unwrap();
+    connection.pragma_update(None, "journal_mode", "delete").unwrap();
+    drop(connection);
+
+    let error = refused(&restored);
+    let OpenError::Unmarked { command, .. } = &error else { panic!("{error:?}") };
+    assert!(error.to_string().contains(command), "{error}");
+    assert!(command.contains(r"it'\''s.db"), "{command}");
+    let marks = command.rsplit('\'').nth(1).unwrap();
+    Connection::open(&restored).unwrap().execute_batch(marks).unwrap();
+    let store = SqliteStore::open(&restored).unwrap();
+    assert!(pollster::block_on(store.is_active(UserId::new(2))).unwrap().is_some());
+}
+
+#[test]
+fn open_with_files_beside_that_others_may_read_is_refused() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("tokens.db");
+    for end in ["wal", "shm", "journal"] {
+        filled(&path, true);
+        let beside = path.with_extension(format!("db-{end}"));
+        if !beside.exists() {
+            fs::write(&beside, "").unwrap();
+        }
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = refused(&path);
+        let OpenError::NotPrivate { path: named, mode: 0o644 } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(*named, beside);
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
+        drop(SqliteStore::open(&path).unwrap());
+        for file in fs::read_dir(directory.path()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+    drop(SqliteStore::open(&path).unwrap());
+    symlink("elsewhere", path.with_extension("db-wal")).unwrap();
+    assert!(matches!(SqliteStore::open(&path).unwrap_err(), OpenError::NotAFile(_)));
 }
 
 #[test]
@@ -216,19 +432,6 @@ fn links_in_the_directories_are_followed() {
     drop(store);
     let store = SqliteStore::open(directory.path().join("real/tokens.db")).unwrap();
     assert!(pollster::block_on(store.is_active(UserId::new(2))).unwrap().is_some());
-}
-
-#[test]
-fn creation_leaves_one_file_and_a_cut_off_one_is_in_nobodys_way() {
-    let directory = tempdir().unwrap();
-    let path = directory.path().join("tokens.db");
-    // What a process that was killed while it created the file has left.
-    fs::write(directory.path().join("tokens.db.new-1-0"), "half").unwrap();
-    drop(SqliteStore::open(&path).unwrap());
-    let mut names: Vec<_> =
-        fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["tokens.db", "tokens.db.new-1-0"]);
 }
 
 /// The log of a file that was deleted is not taken for that of a new one, and not lost.
@@ -274,6 +477,7 @@ fn filled(path: &Path, with_log: bool) {
         drop(store);
         fs::rename(aside, path).unwrap();
         fs::write(&log, bytes).unwrap();
+        fs::set_permissions(log, fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 

@@ -22,7 +22,7 @@ use crate::user::{Profile, UserId};
 /// use tokenkeep::Policy;
 ///
 /// let policy = Policy { default_duration: tokenkeep::parse_duration("days=7")?, ..Policy::default() };
-/// assert_eq!(Policy::default().default_duration, Duration::from_hours(24));
+/// assert_eq!(Policy::default().default_duration, Duration::from_secs(86_400));
 /// # drop(policy);
 /// # Ok::<(), tokenkeep::DurationError>(())
 /// ```
@@ -38,7 +38,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { default_duration: Duration::from_hours(24), minimum_key_length: 32 }
+        Self { default_duration: Duration::from_secs(86_400), minimum_key_length: 32 }
     }
 }
 
@@ -416,7 +416,7 @@ mod tests {
     use crate::token::{Revision, TokenId};
     use crate::user::User;
 
-    const DAY: Duration = Duration::from_hours(24);
+    const DAY: Duration = Duration::from_secs(86_400);
 
     fn now() -> Timestamp {
         "2024-09-27T14:26:18.09Z".parse().unwrap()
@@ -433,7 +433,7 @@ mod tests {
             default_duration: DAY,
             by_system: who == Caller::System,
             by_superuser: who == Caller::System,
-            owner: OwnerPolicy { expiring: true, maximum_lifetime: Duration::from_hours(2) },
+            owner: OwnerPolicy { expiring: true, maximum_lifetime: Duration::from_secs(7200) },
             conflicts: Conflicts::default(),
         }
     }

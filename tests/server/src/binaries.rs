@@ -30,7 +30,10 @@ impl Binaries {
 
 fn on_path() -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).collect::<Vec<_>>().into_iter()
+    // A link there leads to where the other programs are.
+    let real =
+        |place: PathBuf| Some(place.join("initdb").canonicalize().ok()?.parent()?.to_path_buf());
+    env::split_paths(&path).filter_map(real).collect::<Vec<_>>().into_iter()
 }
 
 fn installed_by_debian() -> impl Iterator<Item = PathBuf> {

@@ -119,6 +119,41 @@ impl Cluster {
         Ok(Self { server, port, keeper })
     }
 
+    /// Makes a hot standby of this server, which follows it and answers reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when there are no binaries, or they fail.
+    pub fn standby(&self) -> Result<Self, Unavailable> {
+        let arguments = [
+            format!("--host={}", self.directory().display()),
+            format!("--port={}", self.port),
+            "--username=postgres".to_owned(),
+            "--checkpoint=fast".to_owned(),
+            "--no-sync".to_owned(),
+            // It is a standby from its first start on.
+            "--write-recovery-conf".to_owned(),
+        ];
+        let keeper = Keeper::start(&Binaries::find()?, &arguments)?;
+        keeper.order("copy")?;
+        keeper.configure(&setting(
+            "unix_socket_directories",
+            &keeper.directory().to_string_lossy(),
+        ))?;
+        let port = start_on_a_free_port(&keeper)?;
+        let server = Server::at(Url::of_socket(keeper.directory(), port));
+        Ok(Self { server, port, keeper })
+    }
+
+    /// Makes a standby a server that accepts writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] when it is no standby.
+    pub fn promote(&self) -> Result<(), Unavailable> {
+        self.keeper.order("promote")
+    }
+
     /// The server, at its unix socket.
     #[must_use]
     pub fn server(&self) -> &Server {

@@ -31,14 +31,11 @@ struct Shell {
 
 impl Keeper {
     /// Starts the shell, which makes the directory. There is no cluster yet.
-    pub(crate) fn start(
-        binaries: &Binaries,
-        initdb_arguments: &[String],
-    ) -> Result<Self, Unavailable> {
+    pub(crate) fn start(binaries: &Binaries, arguments: &[String]) -> Result<Self, Unavailable> {
         let account = account()?;
         let mut command = Command::new("sh");
         command.args(["-c", include_str!("keeper.sh"), "keeper"]);
-        command.arg(base()).arg(&binaries.0).args(initdb_arguments);
+        command.arg(base()).arg(&binaries.0).args(arguments);
         // What interrupts the tests at a terminal must leave it alone, and the other user may not
         // be allowed to be where root is.
         command.process_group(0).current_dir("/");

@@ -2,7 +2,7 @@
 # there to tell it anything any more, it stops the server and removes the directory. Because it alone
 # makes, starts and stops things, that never meets one halfway. First it tells the directory.
 #
-#   sh -c … keeper BASE BINARIES [INITDB_ARGUMENT…]
+#   sh -c … keeper BASE BINARIES [ARGUMENT OF initdb OR pg_basebackup…]
 trap '' PIPE
 directory=$(mktemp -d "$1/tokenkeep-XXXXXX") || exit
 binaries=$2
@@ -19,6 +19,10 @@ while read -r action; do
     init)
         "$binaries/initdb" -D "$directory/data" "$@" >>"$directory/log" 2>&1 </dev/null
         ;;
+    copy)
+        "$binaries/pg_basebackup" -D "$directory/data" "$@" >>"$directory/log" 2>&1 </dev/null
+        ;;
+    promote) control promote ;;
     start) control start ;;
     stop) control -m fast stop ;;
     crash) control -m immediate stop ;;

@@ -1,6 +1,6 @@
 //! A network that fails at a chosen byte.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,6 +68,8 @@ struct Network {
     armed: Option<Armed>,
     outage: bool,
     stalled: bool,
+    /// The connections on which nothing passes, by the port that the server sees.
+    swallowed: HashSet<u16>,
     is_over: bool,
     /// How many bytes have passed each way since it was armed.
     passed: [usize; 2],
@@ -121,6 +123,13 @@ impl Proxy {
         network.failed.clear();
     }
 
+    /// From now on nothing passes on the connections that there are, either way, and neither side gets
+    /// an error. New connections come through. [`mend`](Self::mend) cuts the silent ones.
+    pub fn swallow(&self) {
+        let mut network = locked(&self.network);
+        network.swallowed = network.connections.keys().copied().collect();
+    }
+
     /// How many bytes have passed in that direction since it was armed last.
     #[must_use]
     pub fn passed(&self, direction: Direction) -> usize {
@@ -149,6 +158,11 @@ impl Proxy {
         }
         network.outage = false;
         network.stalled = false;
+        for port in std::mem::take(&mut network.swallowed) {
+            if let Some(ends) = network.connections.remove(&port) {
+                cut(&ends);
+            }
+        }
     }
 }
 
@@ -187,6 +201,7 @@ fn connect(client: TcpStream, server: SocketAddr, shared: &Arc<Mutex<Network>>) 
             let _ = carry(direction, &from, &to, port, &shared);
             let mut network = locked(&shared);
             network.connections.remove(&port);
+            network.swallowed.remove(&port);
             cut(&[from, to]);
         });
     }
@@ -209,7 +224,7 @@ fn carry(
         }
         // Under the lock, so that no other byte passes between the last one and the failure.
         let mut network = locked(shared);
-        if network.stalled {
+        if network.stalled || network.swallowed.contains(&port) {
             continue;
         }
         let allowed = network.allowed(direction, read);
@@ -322,6 +337,21 @@ mod tests {
         assert_eq!(other.read(&mut [0]).unwrap(), 0, "it is cut, too");
         proxy.mend();
         assert_eq!(send_ten(&proxy), 10);
+    }
+
+    #[test]
+    fn swallow_silences_old_connections_only() {
+        let proxy = echo();
+        let mut old = TcpStream::connect(proxy.address()).unwrap();
+        old.write_all(&[1]).unwrap();
+        old.read_exact(&mut [0]).unwrap();
+        proxy.swallow();
+        old.write_all(&[1]).unwrap();
+        old.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+        assert_eq!(old.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(send_ten(&proxy), 10);
+        proxy.mend();
+        assert_eq!(old.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn a_new_file_is_made_or_not_whenever_that_is_killed() {
     if !has_strace() {
         return;
     }
-    for call in ["pwrite64", "fsync", "linkat", "?unlink,unlinkat"] {
+    for call in ["pwrite64", "fsync", "?rename,renameat,renameat2", "?unlink,unlinkat"] {
         let (kills, parts) = kill_at_each_of_a_new_file("open", call);
         println!("a new file: killed at {kills} calls of {call}");
         assert!(kills > 0 && parts == 0, "{call}: {parts} of {kills} left a part of a file");

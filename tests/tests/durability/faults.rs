@@ -196,7 +196,7 @@ fn a_full_disk_fails_what_does_not_fit_and_nothing_else() {
     assert!(created.len() > 60 && failed.len() == 1, "{told}");
     assert!(failed[0].contains("kind: Full"), "{failed:?}");
     assert!(lines.contains("read true"), "{told}");
-    assert!(then.contains("Unavailable"), "{then}");
+    assert!(then.contains("NotWritable"), "{then}");
 
     let store = open(&copy.join("tokens.db"));
     let rows = pollster::block_on(tokens(&*store));

@@ -55,7 +55,7 @@ async fn service_of_child(backend: &Backend, number: u64) -> TokenService {
     let (tokens, users) = (backend.tokens.clone(), backend.users.clone());
     let cache = VerifyCache::of(1_000);
     let builder = if std::env::var(DEAF).is_ok() {
-        let cache = cache.accept_staleness(Duration::from_hours(1));
+        let cache = cache.accept_staleness(Duration::from_secs(3600));
         TokenService::builder(Arc::new(MeddledStore::new(tokens)), users).cache(cache)
     } else if number.is_multiple_of(2) {
         TokenService::builder(tokens, users).cache(cache)

@@ -98,7 +98,7 @@ pub(crate) fn use_key(
     let (mut accepted, mut seen) = (0, Seen::default());
     let start = Instant::now();
     while seen.accepted_late < 10 {
-        assert!(start.elapsed() < Duration::from_mins(5), "race {number}: never revoked");
+        assert!(start.elapsed() < Duration::from_secs(300), "race {number}: never revoked");
         let is_late = acknowledged() >= number;
         match pollster::block_on(service.authenticate(Some(&header))) {
             Ok(_) => {

@@ -44,7 +44,7 @@ fn service_of_child(backend: &Backend) -> TokenService {
         "exact" => TokenService::builder(tokens, users).cache(exact),
         // Hears of nothing, and does not mind.
         _ => TokenService::builder(std::sync::Arc::new(MeddledStore::new(tokens)), users)
-            .cache(exact.accept_staleness(Duration::from_hours(1))),
+            .cache(exact.accept_staleness(Duration::from_secs(3600))),
     };
     pollster::block_on(builder.open()).unwrap()
 }

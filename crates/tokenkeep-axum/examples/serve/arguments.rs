@@ -183,7 +183,7 @@ impl Default for Arguments {
             min_key_length: policy.minimum_key_length,
             sealing: Sealing::Default,
             pepper_file: None,
-            sweep_interval: Duration::from_mins(5),
+            sweep_interval: Duration::from_secs(300),
             keep_events: None,
             limits: Limits { connections: 512, request_timeout: Duration::from_secs(30) },
             admin_key_file: None,

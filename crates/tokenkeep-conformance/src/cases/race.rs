@@ -18,7 +18,7 @@ const RACERS: u8 = 8;
 const ROUNDS: u8 = 25;
 
 /// How long a race may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Set when its guard is dropped, also by a panic: the end of a race for those who look on.
 struct End(AtomicBool);

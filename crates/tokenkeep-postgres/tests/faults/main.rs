@@ -9,3 +9,5 @@ mod pool;
 mod processes;
 mod rows;
 mod scene;
+mod silence;
+mod standby;

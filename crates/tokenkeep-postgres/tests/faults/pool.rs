@@ -93,6 +93,30 @@ async fn a_server_without_room_for_another_connection_is_busy_for_a_while() {
     assert_eq!(find(&store).await.unwrap(), token(1));
 }
 
+/// Where the server has fewer connections than the pool wants, those that there are serve every call.
+#[tokio::test]
+async fn calls_wait_for_the_connections_that_the_server_allows() {
+    if !cluster_available("calls_wait_for_the_connections_that_the_server_allows") {
+        return;
+    }
+    let options = ClusterOptions::new()
+        .setting("max_connections", "5")
+        .setting("superuser_reserved_connections", "0")
+        .setting("max_wal_senders", "0");
+    let cluster = Cluster::start(&options).unwrap();
+    let database = cluster.database().unwrap();
+    let wait = Duration::from_secs(50);
+    let options = PostgresOptions::new().max_connections(16).connect_timeout(wait);
+    let (store, observer) = scene(&database, options).await;
+    for _ in 0..5 {
+        let calls = futures_util::future::join_all((0..64).map(|_| find(&store))).await;
+        assert!(calls.iter().all(Result::is_ok), "{calls:?}");
+    }
+    let its = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tokenkeep'";
+    let connections = observer.number(its).await;
+    assert!((2..=4).contains(&connections), "{connections} connections");
+}
+
 #[tokio::test]
 async fn a_call_that_finds_every_connection_in_use_is_busy() {
     if !cluster_available("a_call_that_finds_every_connection_in_use_is_busy") {

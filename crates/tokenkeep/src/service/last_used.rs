@@ -14,7 +14,7 @@ use crate::token::{Token, TokenId};
 
 /// How exact last-used times are: a use is noted only when the last one that is known lies so far
 /// back. A token in constant use costs a write a minute at most.
-const RESOLUTION: Duration = Duration::from_mins(1);
+const RESOLUTION: Duration = Duration::from_secs(60);
 
 /// How many tokens can be waiting to be written, so that a host that never flushes loses last-used
 /// times and not its memory.

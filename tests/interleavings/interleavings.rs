@@ -1,11 +1,7 @@
 //! The orders in which threads can meet in the store and in the verify cache, tried by shuttle: 10,000
 //! of each scene, or as many as `TOKENKEEP_SCHEDULES` says.
 //!
-//! ```sh
-//! RUSTFLAGS="--cfg tokenkeep_shuttle" cargo test --target-dir target/shuttle \
-//!     -p tokenkeep-memory --test interleavings
-//! ```
-#![cfg(tokenkeep_shuttle)]
+//! `tests/interleavings/run` builds and runs them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::num::NonZeroU8;
