@@ -3,15 +3,15 @@
 #![no_main]
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use pollster::block_on;
 use tempfile::TempDir;
 use tokenkeep::{
-    Cursor, Filter, Intent, SearchWord, SortField, SortKey, Timestamp, Token, TokenId, TokenQuery,
-    TokenStore, UserId, Visibility, Window,
+    Cursor, Filter, Intent, OwnerMatch, SearchWord, SortField, SortKey, Timestamp, Token, TokenId,
+    TokenQuery, TokenStore, UserId, UserStore, Visibility, Window,
 };
 use tokenkeep_fuzz::bytes::Bytes;
 use tokenkeep_fuzz::{is_broken, world};
@@ -22,6 +22,7 @@ use tokenkeep_sqlite::SqliteStore;
 struct Stores {
     both: [Arc<dyn TokenStore>; 2],
     all: Vec<Arc<Token>>,
+    usernames: BTreeMap<UserId, String>,
     _directory: TempDir,
 }
 
@@ -33,17 +34,19 @@ static STORES: LazyLock<Stores> = LazyLock::new(|| {
     world::load(&*file, &*file);
     let window = Window::After { cursor: None, limit: 1_000 };
     let all = block_on(memory.list(&TokenQuery { window, ..TokenQuery::default() })).unwrap();
-    Stores { both: [memory, file], all: all.tokens, _directory: directory }
+    let users = block_on(memory.users(None, 1_000)).unwrap();
+    let usernames = users.into_iter().map(|user| (user.id, user.username)).collect();
+    Stores { both: [memory, file], all: all.tokens, usernames, _directory: directory }
 });
 
 fuzz_target!(|input: &[u8]| {
     let mut input = Bytes(input);
-    let Stores { both, all, .. } = &*STORES;
+    let Stores { both, all, usernames, .. } = &*STORES;
     let query = query(&mut input);
     let pivot = token(&mut input, all);
     let foreign = TokenQuery { order: order(&mut input), ..TokenQuery::default() };
     let cursor = query.token_order().behind(&pivot);
-    let expected = expected(&query, &pivot, all);
+    let expected = expected(&query, &pivot, all, usernames);
     for store in both {
         let found = walk(&**store, &query, cursor.clone(), all.len());
         assert_eq!(found, expected, "{query:?} behind {pivot:?}");
@@ -56,13 +59,17 @@ fn query(input: &mut Bytes<'_>) -> TokenQuery {
     let mut filter = Filter::default();
     let mut visibility = Visibility::All;
     let mut search = Vec::new();
-    match input.below(8) {
+    match input.below(9) {
         0 => filter.intent = Some(Intent::ALL[input.below(4)]),
         1 => filter.expiring = Some(input.flag()),
         2 => filter.expired_before = Timestamp::from_micros(input.integer()),
         3 => filter.managed_prefix = Some(text(input)),
         4 => visibility = Visibility::Limited { owner: owner(input), also: BTreeSet::new() },
-        5 => search.push(SearchWord { text: text(input), owners: [owner(input)].into() }),
+        5 => {
+            let owners = OwnerMatch::Listed([owner(input)].into());
+            search.push(SearchWord { text: text(input), owners });
+        }
+        6 => search.push(SearchWord { text: text(input), owners: OwnerMatch::Directory }),
         _ => {}
     }
     let limit = u32::try_from(1 + input.below(9)).unwrap();
@@ -104,11 +111,20 @@ fn token(input: &mut Bytes<'_>, all: &[Arc<Token>]) -> Token {
 }
 
 /// Those behind the pivot, in order.
-fn expected(query: &TokenQuery, pivot: &Token, all: &[Arc<Token>]) -> Vec<TokenId> {
+fn expected(
+    query: &TokenQuery,
+    pivot: &Token,
+    all: &[Arc<Token>],
+    usernames: &BTreeMap<UserId, String>,
+) -> Vec<TokenId> {
     let keys = keys(query);
+    let named = |owner, text: &str| {
+        let username = usernames.get(&owner).map(|name| name.to_ascii_lowercase());
+        username.is_some_and(|username| username.contains(&text.to_ascii_lowercase()))
+    };
     let mut behind: Vec<_> = all
         .iter()
-        .filter(|token| query.matches(token))
+        .filter(|token| query.matches(token, named))
         .filter(|token| match compare(&keys, token, pivot) {
             Ordering::Greater => true,
             // A product that shows the last token of a page again.

@@ -22,7 +22,7 @@ use tokenkeep_fuzz::{is_broken, world};
 use tokenkeep_sqlite::{Durability, SqliteOptions, SqliteStore};
 use uuid::Uuid;
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "id",
     "identifier",
     "intent",
@@ -38,6 +38,7 @@ const COLUMNS: [&str; 15] = [
     "owner_may_view_key",
     "key_digest",
     "sealed_key",
+    "last_event",
 ];
 
 /// The row that is written to, and its key.
@@ -137,7 +138,7 @@ impl File {
             Ok(page) => page.tokens.iter().for_each(|token| check_token(token)),
             Err(error) => check_error(&error),
         }
-        if let Err(error) = block_on(self.store.pepper_ids()) {
+        if let Err(error) = block_on(self.store.key_usage()) {
             check_error(&error);
         }
     }

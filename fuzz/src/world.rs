@@ -93,6 +93,7 @@ pub fn service(tokens: Arc<dyn TokenStore>, users: Arc<dyn UserStore>) -> TokenS
         .policy(Policy {
             default_duration: tokenkeep::parse_duration(&settings.default_token_duration).unwrap(),
             minimum_key_length: settings.minimum_key_length,
+            ..Policy::default()
         })
         .keys(key_scheme())
         .installation_id(settings.installation_id);

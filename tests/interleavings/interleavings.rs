@@ -4,7 +4,6 @@
 //! `tests/interleavings/run` builds and runs them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::num::NonZeroU8;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,12 +15,12 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Runner, thread};
 use tokenkeep::{
-    Caller, ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, Expected, Intent,
-    KeyChange, Lookup, ManagedToken, Reconcile, Revision, StoreError, Subject, Timestamp, Token,
-    TokenChange, TokenError, TokenKey, TokenList, TokenPage, TokenQuery, TokenService, TokenStore,
-    Touch, User, UserId, UserStore, VerifyCache,
+    Caller, ChangeCounters, Changes, Commit, CommitError, EventPage, EventQuery, Expected, Intent,
+    KeyChange, KeyCheck, KeyUsage, Lookup, ManagedToken, Reconcile, Revision, StoreError, StoreId,
+    Subject, Timestamp, Token, TokenChange, TokenError, TokenId, TokenKey, TokenList, TokenPage,
+    TokenQuery, TokenService, TokenStore, Touch, User, UserId, UserStore, VerifyCache,
 };
-use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, judge};
+use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, Version, judge};
 use tokenkeep_memory::MemoryStore;
 
 const OWNER: UserId = UserId::new(7);
@@ -65,6 +64,8 @@ struct Calls {
     service: TokenService,
     clock: AtomicU64,
     keys: Mutex<Vec<(u64, TokenKey)>>,
+    /// The ids of the tokens that were seen.
+    tokens: Mutex<Vec<TokenId>>,
     calls: Mutex<Vec<Call>>,
 }
 
@@ -83,10 +84,20 @@ impl Calls {
     async fn outcome(&self, operation: Operation) -> Option<Outcome> {
         let (service, system) = (&self.service, &Caller::System);
         let value = |value: u64| TokenChange::new().description(value.to_string());
-        let written = |view: &tokenkeep::TokenView| Outcome::Written(view.token.revision);
+        let version = |view: &tokenkeep::TokenView| {
+            self.tokens.lock().unwrap().push(view.token.id);
+            Version::new(view.token.id, view.token.revision)
+        };
+        let written = |view: &tokenkeep::TokenView| Outcome::Written(version(view));
+        // A version holds a part of the token's id.
+        let expecting = |expected: Version| {
+            let tokens = self.tokens.lock().unwrap();
+            let is_it = |id: &&TokenId| Version::new(**id, expected.revision) == expected;
+            (*tokens.iter().find(is_it).unwrap(), expected.revision)
+        };
         let answer = match operation {
             Operation::Find => service.retrieve(system, "ci").await.map(|view| {
-                Outcome::Found(view.token.revision, view.token.description.parse().unwrap())
+                Outcome::Found(version(&view), view.token.description.parse().unwrap())
             }),
             Operation::Create { value: number, key } => {
                 let change = value(number).identifier("ci").intent(Intent::Api).owner(OWNER);
@@ -97,6 +108,7 @@ impl Calls {
             }
             Operation::Update { expected, value: number } => {
                 let change = value(number);
+                let expected = expected.map(expecting);
                 let change = expected.into_iter().fold(change, TokenChange::expecting);
                 service.partial_update(system, "ci", change).await.map(|done| written(&done.view))
             }
@@ -108,7 +120,7 @@ impl Calls {
                 })
             }
             Operation::Delete(expected) => {
-                let expected = expected.map_or(Expected::Anything, Expected::Revision);
+                let expected = expected.map_or(Expected::Anything, |v| expecting(v).into());
                 service.delete(system, "ci", expected).await.map(|_| Outcome::Deleted)
             }
             Operation::Authenticate(number) => {
@@ -127,6 +139,12 @@ impl Calls {
         }))
     }
 
+    /// The first version of the token that was seen last.
+    fn first_version(&self) -> Option<Version> {
+        let token = self.tokens.lock().unwrap().last().copied();
+        token.map(|token| Version::new(token, Revision::FIRST))
+    }
+
     /// A call that none of the others is equal to.
     fn draw(&self, unique: u64) -> Operation {
         let last_key = self.keys.lock().unwrap().last().map_or(0, |(key, _)| *key);
@@ -134,7 +152,7 @@ impl Calls {
             0 => Operation::Find,
             1 => Operation::Create { value: unique, key: unique },
             2 => Operation::Update { expected: None, value: unique },
-            3 => Operation::Update { expected: Some(Revision::FIRST), value: unique },
+            3 => Operation::Update { expected: self.first_version(), value: unique },
             4 => Operation::SetKey(unique),
             5 => Operation::Delete(None),
             _ => Operation::Authenticate(last_key),
@@ -147,6 +165,7 @@ fn calls_of_three_threads(service: TokenService) {
         service,
         clock: AtomicU64::new(0),
         keys: Mutex::default(),
+        tokens: Mutex::default(),
         calls: Mutex::default(),
     };
     let calls = Arc::new(calls);
@@ -266,8 +285,16 @@ impl TokenStore for Late {
         self.inner.find(lookup).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.inner.pepper_ids().await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.inner.owners(tokens).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.inner.key_usage().await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.inner.record_key_check(check).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -284,7 +311,7 @@ impl TokenStore for Late {
         self.inner.touch(touches).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.inner.events(query).await
     }
 
@@ -294,6 +321,10 @@ impl TokenStore for Late {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         Some(self.changes.clone())
+    }
+
+    fn store_id(&self) -> StoreId {
+        todo!()
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokenkeep::{
-    Caller, Change, Commit, Event, EventPosition, EventQuery, Group, GroupId, Intent, KeyScheme,
-    ManualClock, Permission, SealingKey, SystemRandom, Timestamp, Token, TokenKey, TokenService,
-    User, UserId,
+    Caller, Change, Commit, EventCursor, EventPage, EventQuery, Grant, Group, GroupId, Intent,
+    KeyScheme, ManualClock, Permission, SealingKey, SystemRandom, Timestamp, Token, TokenKey,
+    TokenService, User, UserId,
 };
 
 use crate::backend::Backend;
@@ -132,6 +132,7 @@ pub struct Stage {
     pub service: TokenService,
     caller: Caller,
     before: Vec<Token>,
+    grants: Vec<Grant>,
 }
 
 const SUPERUSERS: GroupId = GroupId::from_bytes([1; 16]);
@@ -169,7 +170,8 @@ impl Stage {
         let changes = tokens.into_iter().map(|token| Change::Insert(Arc::new(token))).collect();
         backend.tokens.commit(Commit { changes, events: Vec::new() }).await.unwrap();
         let before = all_tokens(&*backend.tokens).await;
-        Self { backend, service, caller, before }
+        let grants = backend.users.grants(None, 1_000).await.unwrap();
+        Self { backend, service, caller, before, grants }
     }
 
     /// Asks for every cell of the act.
@@ -198,13 +200,13 @@ impl Stage {
     }
 
     /// A commit has one event, of this caller, and is undone.
-    async fn check_done(&self, asked: &Asked, position: &mut Option<EventPosition>) -> Vec<String> {
+    async fn check_done(&self, asked: &Asked, position: &mut Option<EventCursor>) -> Vec<String> {
         let mut wrong = Vec::new();
-        let events = self.events(*position).await;
+        let EventPage { events, next } = self.events(*position).await;
         if events.len() != 1 || events[0].actor != self.caller {
             wrong.push(format!("tells {events:?}"));
         }
-        *position = events.last().map(EventPosition::from).or(*position);
+        *position = next;
         let has_changed = self.undo().await;
         if has_changed == (asked.operation == Operation::ViewKey) {
             wrong.push(format!("a token has changed: {has_changed}"));
@@ -212,9 +214,9 @@ impl Stage {
         wrong
     }
 
-    async fn check_unchanged(&self, position: Option<EventPosition>) -> Vec<String> {
+    async fn check_unchanged(&self, position: Option<EventCursor>) -> Vec<String> {
         let mut wrong = Vec::new();
-        let events = self.events(position).await;
+        let events = self.events(position).await.events;
         if !events.is_empty() {
             wrong.push(format!("events: {events:?}"));
         }
@@ -224,8 +226,9 @@ impl Stage {
         wrong
     }
 
-    async fn events(&self, after: Option<EventPosition>) -> Vec<Event> {
-        self.backend.tokens.events(&EventQuery { after, ..EventQuery::default() }).await.unwrap()
+    async fn events(&self, after: Option<EventCursor>) -> EventPage {
+        let query = EventQuery { after, ..EventQuery::default() };
+        self.backend.tokens.events(&query).await.unwrap()
     }
 
     /// Makes the tokens what they were, and tells whether they were not.
@@ -240,6 +243,10 @@ impl Stage {
         if has_changed {
             let undo = Commit { changes, events: Vec::new() };
             self.backend.tokens.commit(undo).await.unwrap();
+            // Those on a deleted token went with it.
+            for Grant { user, on, permission } in self.grants.iter().copied() {
+                self.backend.users.grant(user, permission, on).await.unwrap();
+            }
         }
         has_changed
     }

@@ -160,7 +160,12 @@ impl Backend {
 
     /// A service on these rows.
     pub fn builder(&self) -> TokenServiceBuilder {
-        TokenService::builder(self.tokens.clone(), self.users.clone()).cache(self.cache)
+        self.builder_on(self.tokens.clone())
+    }
+
+    /// A service with this directory on a store that wraps the backend's.
+    pub fn builder_on(&self, tokens: Arc<dyn TokenStore>) -> TokenServiceBuilder {
+        TokenService::builder(tokens, self.users.clone()).cache(self.cache)
     }
 
     fn of<S: TokenStore + UserStore>(name: &'static str, store: Arc<S>, place: Place) -> Self {
@@ -328,13 +333,14 @@ impl KeptPostgres {
 }
 
 /// Each behind those that it refers to.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "tokenkeep_user",
     "tokenkeep_group",
     "tokenkeep_member",
     "tokenkeep_permission",
     "tokenkeep_token",
     "tokenkeep_event",
+    "tokenkeep_key_check",
 ];
 
 impl Loaded for KeptPostgres {

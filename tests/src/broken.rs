@@ -1,16 +1,16 @@
 //! Stores that are broken on purpose, one bug each, to show that the conformance suite sees it.
 
 use std::collections::HashMap;
-use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Change, ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, Filter, Identifier,
-    KeyDigest, Lookup, SortField, StoreError, Timestamp, Token, TokenField, TokenFields, TokenId,
-    TokenPage, TokenQuery, TokenStore, Touch, Visibility, Window,
+    Change, ChangeCounters, Changes, Commit, CommitError, EventPage, EventQuery, Filter,
+    Identifier, KeyCheck, KeyDigest, KeyUsage, Lookup, SortField, StoreError, StoreId, Timestamp,
+    Token, TokenField, TokenFields, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UserId,
+    Visibility, Window,
 };
 use tokenkeep_memory::MemoryStore;
 
@@ -31,8 +31,30 @@ pub enum Bug {
     CachesKeys,
     /// Tells caches of no change.
     CountsNoChanges,
-    /// Tells of one pepper.
-    TellsOnePepper,
+    /// Returns one pepper.
+    ReturnsOnePepper,
+    /// Returns no sealing key.
+    ReturnsNoSealingKeys,
+    /// Records the last check value of a secret.
+    OverwritesChecks,
+    /// Returns the owner of the first token.
+    ReturnsOneOwner,
+    /// Has another id each time.
+    ChangesItsId,
+    /// Removes only at the first revision.
+    RemovesAtOneRevision,
+    /// Keeps the event of a removed token as it was given.
+    KeepsEventsOfRemoved,
+    /// Ignores releases.
+    IgnoresReleases,
+    /// Accepts a release that is not replaced.
+    ForgetsReleases,
+    /// Passes events that are committed while it reads.
+    PassesEvents,
+    /// Continues at any cursor.
+    AcceptsAnyCursor,
+    /// Prunes by the order of commits, up to the first that stays.
+    PrunesInOrder,
     /// Keeps times to the millisecond.
     RoundsTimes,
     /// Filters nothing.
@@ -63,8 +85,6 @@ pub enum Bug {
     ExpectsThenWrites,
     /// Remembers every list for ever.
     CachesLists,
-    /// Accepts an event twice.
-    AcceptsEventsTwice,
     /// Lets two tokens have one marker.
     SharesMarkers,
     /// Lets two tokens have one key.
@@ -136,7 +156,7 @@ pub struct BrokenStore {
     cache: Mutex<HashMap<KeyDigest, Option<Arc<Token>>>>,
     has_failed: AtomicBool,
     lists: Mutex<Vec<(TokenQuery, TokenPage)>>,
-    events_seen: AtomicU8,
+    ids: AtomicU8,
 }
 
 impl BrokenStore {
@@ -149,7 +169,7 @@ impl BrokenStore {
             cache: Mutex::default(),
             has_failed: AtomicBool::new(false),
             lists: Mutex::default(),
-            events_seen: AtomicU8::new(0),
+            ids: AtomicU8::new(0),
         }
     }
 
@@ -175,7 +195,16 @@ impl BrokenStore {
     async fn distort(&self, change: Change) -> Vec<Change> {
         match (self.bug, change) {
             (Bug::IgnoresExpectations, Change::Expect { .. })
-            | (Bug::IgnoresDeletes, Change::Delete { .. }) => Vec::new(),
+            | (Bug::IgnoresDeletes, Change::Delete { .. })
+            | (Bug::IgnoresReleases | Bug::ForgetsReleases, Change::Release { .. }) => Vec::new(),
+            (Bug::RemovesAtOneRevision, Change::Remove { id }) => {
+                vec![Change::Delete { id, expected: tokenkeep::Revision::FIRST }]
+            }
+            (Bug::KeepsEventsOfRemoved, Change::Remove { id }) => {
+                let current = self.by_id(id).await;
+                let expected = current.map_or(tokenkeep::Revision::FIRST, |token| token.revision);
+                vec![Change::Delete { id, expected }]
+            }
             (Bug::RestartsRevisions, Change::Insert(token)) => {
                 let revision = tokenkeep::Revision::FIRST;
                 vec![Change::Insert(Arc::new(Token { revision, ..Token::clone(&token) }))]
@@ -349,12 +378,24 @@ impl TokenStore for BrokenStore {
         self.inner.find(lookup).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        let mut ids = self.inner.pepper_ids().await?;
-        if self.bug == Bug::TellsOnePepper {
-            ids.truncate(1);
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        let one = if self.bug == Bug::ReturnsOneOwner { 1 } else { usize::MAX };
+        self.inner.owners(tokens.get(..one.min(tokens.len())).unwrap()).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        let mut usage = self.inner.key_usage().await?;
+        match self.bug {
+            Bug::ReturnsOnePepper => usage.peppers = usage.peppers.into_iter().take(1).collect(),
+            Bug::ReturnsNoSealingKeys => usage.sealing_keys.clear(),
+            _ => {}
         }
-        Ok(ids)
+        Ok(usage)
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        let recorded = self.inner.record_key_check(check).await?;
+        Ok(if self.bug == Bug::OverwritesChecks { check } else { recorded })
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -410,13 +451,6 @@ impl TokenStore for BrokenStore {
                 return self.inner.commit(Commit { changes: Vec::new(), events }).await;
             }
             Bug::ExpectsThenWrites => return self.expect_then_write(commit).await,
-            Bug::AcceptsEventsTwice => {
-                for event in &mut commit.events {
-                    let mut id = *event.id.as_bytes();
-                    id[15] = self.events_seen.fetch_add(1, Ordering::SeqCst);
-                    event.id = tokenkeep::EventId::from_bytes(id);
-                }
-            }
             Bug::SharesMarkers | Bug::SharesKeys => {
                 commit.changes.iter_mut().for_each(|change| self.unshare(change));
             }
@@ -463,16 +497,25 @@ impl TokenStore for BrokenStore {
         }
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         let mut query = query.clone();
         match self.bug {
             Bug::IgnoresEventLimits => query.limit = u32::MAX,
             Bug::IncludesTheEnd => {
                 query.until = query.until.map(|at| at.saturating_add(Duration::from_micros(1)));
             }
+            Bug::AcceptsAnyCursor if query.after.is_some() => {
+                let after = query.after;
+                return Ok(self
+                    .inner
+                    .events(&query)
+                    .await
+                    .unwrap_or(EventPage { events: Vec::new(), next: after }));
+            }
             _ => {}
         }
-        let mut events = self.inner.events(&query).await?;
+        let mut page = self.inner.events(&query).await?;
+        let events = &mut page.events;
         match self.bug {
             Bug::SortsEventsById if query.token.is_none() => events.sort_by_key(|event| event.id),
             Bug::SortsEventsByTime => events.sort_by_key(|event| event.at),
@@ -480,12 +523,23 @@ impl TokenStore for BrokenStore {
                 let alive: Vec<_> = self.all().await.iter().map(|token| token.id).collect();
                 events.retain(|event| alive.contains(&event.token));
             }
+            Bug::PassesEvents if query.token.is_none() => {
+                // Two events of one commit are met when only one of them is there.
+                events.retain(|event| event.id.as_bytes()[..3] != [1, 20, 1]);
+            }
             _ => {}
         }
-        Ok(events)
+        Ok(page)
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        if self.bug == Bug::PrunesInOrder {
+            let all = EventQuery { limit: u32::MAX, ..EventQuery::default() };
+            let first = self.inner.events(&all).await?.events.into_iter().next();
+            if first.is_some_and(|event| event.at >= before) {
+                return Ok(0);
+            }
+        }
         let further = u64::from(self.bug == Bug::PrunesTheEnd);
         self.inner.prune_events(before.saturating_add(Duration::from_micros(further))).await
     }
@@ -494,6 +548,13 @@ impl TokenStore for BrokenStore {
         match self.bug {
             Bug::CountsNoChanges => Some(self.uncounted.clone()),
             _ => TokenStore::changes(&self.inner),
+        }
+    }
+
+    fn store_id(&self) -> StoreId {
+        match self.bug {
+            Bug::ChangesItsId => StoreId::from_bytes([self.ids.fetch_add(1, Ordering::SeqCst); 16]),
+            _ => TokenStore::store_id(&self.inner),
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokenkeep::{
     ChangeCounters, Changes, Grant, Group, GroupId, Permission, Permissions, Profile, StoreError,
-    TokenId, User, UserDirectory, UserId, UserStore, UserStoreError,
+    StoreId, TokenId, User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 use tokenkeep_memory::MemoryStore;
 
@@ -212,6 +212,10 @@ impl UserDirectory for BrokenUsers {
             UserBug::CountsNoChanges => Some(self.uncounted.clone()),
             _ => UserDirectory::changes(&self.inner),
         }
+    }
+
+    fn store_id(&self) -> Option<StoreId> {
+        UserDirectory::store_id(&self.inner)
     }
 }
 

@@ -69,6 +69,7 @@ impl Fixture {
             .policy(Policy {
                 default_duration: duration,
                 minimum_key_length: self.minimum_key_length,
+                ..Policy::default()
             })
             .keys(key_scheme())
             .installation_id(self.installation_id.as_str());

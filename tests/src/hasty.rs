@@ -1,14 +1,13 @@
 //! A store that acknowledges before it has written, for campaigns that must find it out.
 
-use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
-    TokenPage, TokenQuery, TokenStore, Touch,
+    Changes, Commit, CommitError, EventPage, EventQuery, KeyCheck, KeyUsage, Lookup, StoreError,
+    StoreId, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UserId,
 };
 use tokenkeep_memory::MemoryStore;
 use tokio::sync::Mutex;
@@ -53,8 +52,16 @@ impl TokenStore for HastyStore {
         self.front.find(lookup).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.front.pepper_ids().await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.front.owners(tokens).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.front.key_usage().await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.front.record_key_check(check).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -72,7 +79,7 @@ impl TokenStore for HastyStore {
         self.front.touch(touches).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.front.events(query).await
     }
 
@@ -82,5 +89,9 @@ impl TokenStore for HastyStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         TokenStore::changes(&self.front)
+    }
+
+    fn store_id(&self) -> StoreId {
+        TokenStore::store_id(&self.front)
     }
 }

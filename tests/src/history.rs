@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokenkeep::{
-    Caller, Expected, Intent, KeyChange, Revision, StoreErrorKind, TokenChange, TokenError,
-    TokenKey, TokenService, UserId, UserStore,
+    Caller, Expected, Intent, KeyChange, Revision, StoreErrorKind, Token, TokenChange, TokenError,
+    TokenId, TokenKey, TokenService, TokenView, UserId, UserStore,
 };
-use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, judge};
+use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, Version, judge};
 
 use crate::scene::{bearer, user};
 
@@ -43,42 +43,43 @@ pub enum Told {
     },
 }
 
-fn number(revision: Option<Revision>) -> u64 {
-    revision.map_or(0, |revision| revision.get().try_into().unwrap())
+/// A version as two numbers; none is two zeros.
+fn numbers(version: Option<Version>) -> [u64; 2] {
+    version.map_or([0; 2], |version| [version.token, version.revision.get().try_into().unwrap()])
 }
 
-fn revision(number: u64) -> Option<Revision> {
-    Revision::new(number.try_into().unwrap())
+fn version(token: u64, revision: u64) -> Option<Version> {
+    Some(Version { token, revision: Revision::new(revision.try_into().unwrap())? })
 }
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Begun { call, token, operation, at } => {
-                let [kind, a, b] = match operation {
-                    Operation::Find => [0, 0, 0],
-                    Operation::Create { value, key } => [1, value, key],
-                    Operation::Update { expected, value } => [2, number(expected), value],
-                    Operation::SetKey(key) => [3, key, 0],
-                    Operation::Delete(expected) => [4, number(expected), 0],
-                    Operation::Authenticate(key) => [5, key, 0],
+                let (kind, [a, b], c) = match operation {
+                    Operation::Find => (0, [0, 0], 0),
+                    Operation::Create { value, key } => (1, [value, key], 0),
+                    Operation::Update { expected, value } => (2, numbers(expected), value),
+                    Operation::SetKey(key) => (3, [key, 0], 0),
+                    Operation::Delete(expected) => (4, numbers(expected), 0),
+                    Operation::Authenticate(key) => (5, [key, 0], 0),
                 };
-                write!(f, "begun {call} {at} {token} {kind} {a} {b}")
+                write!(f, "begun {call} {at} {token} {kind} {a} {b} {c}")
             }
             Self::Ended { call, outcome, at } => {
-                let [kind, a, b] = match outcome {
-                    None => [0, 0, 0],
-                    Some(Outcome::Found(revision, value)) => [1, number(Some(revision)), value],
-                    Some(Outcome::Missing) => [2, 0, 0],
-                    Some(Outcome::Written(revision)) => [3, number(Some(revision)), 0],
-                    Some(Outcome::Deleted) => [4, 0, 0],
-                    Some(Outcome::Taken) => [5, 0, 0],
-                    Some(Outcome::Stale) => [6, 0, 0],
-                    Some(Outcome::Accepted) => [7, 0, 0],
-                    Some(Outcome::Refused) => [8, 0, 0],
-                    Some(Outcome::Unknown) => [9, 0, 0],
+                let (kind, [a, b], c) = match outcome {
+                    None => (0, [0; 2], 0),
+                    Some(Outcome::Found(version, value)) => (1, numbers(Some(version)), value),
+                    Some(Outcome::Missing) => (2, [0; 2], 0),
+                    Some(Outcome::Written(version)) => (3, numbers(Some(version)), 0),
+                    Some(Outcome::Deleted) => (4, [0; 2], 0),
+                    Some(Outcome::Taken) => (5, [0; 2], 0),
+                    Some(Outcome::Stale) => (6, [0; 2], 0),
+                    Some(Outcome::Accepted) => (7, [0; 2], 0),
+                    Some(Outcome::Refused) => (8, [0; 2], 0),
+                    Some(Outcome::Unknown) => (9, [0; 2], 0),
                 };
-                write!(f, "ended {call} {at} 0 {kind} {a} {b}")
+                write!(f, "ended {call} {at} 0 {kind} {a} {b} {c}")
             }
         }
     }
@@ -91,26 +92,26 @@ impl FromStr for Told {
     fn from_str(line: &str) -> Result<Self, String> {
         let (what, numbers) = line.split_once(' ').ok_or(line)?;
         let numbers = numbers.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>();
-        let [call, at, token, kind, a, b] = numbers
+        let [call, at, token, kind, a, b, c] = numbers
             .map_err(|error| error.to_string())?
             .try_into()
-            .map_err(|_| format!("not six numbers: {line}"))?;
+            .map_err(|_| format!("not seven numbers: {line}"))?;
         let operation = || {
             Some(match kind {
                 0 => Operation::Find,
                 1 => Operation::Create { value: a, key: b },
-                2 => Operation::Update { expected: revision(a), value: b },
+                2 => Operation::Update { expected: version(a, b), value: c },
                 3 => Operation::SetKey(a),
-                4 => Operation::Delete(revision(a)),
+                4 => Operation::Delete(version(a, b)),
                 5 => Operation::Authenticate(a),
                 _ => return None,
             })
         };
         let outcome = || {
             Some(match kind {
-                1 => Outcome::Found(revision(a)?, b),
+                1 => Outcome::Found(version(a, b)?, c),
                 2 => Outcome::Missing,
-                3 => Outcome::Written(revision(a)?),
+                3 => Outcome::Written(version(a, b)?),
                 4 => Outcome::Deleted,
                 5 => Outcome::Taken,
                 6 => Outcome::Stale,
@@ -237,15 +238,28 @@ impl Draw {
 
 /// The last keys of the tokens, each with its number, for those who authenticate.
 #[derive(Debug, Default)]
-pub struct Keys(Mutex<BTreeMap<u64, (u64, TokenKey)>>);
+pub struct Keys {
+    keys: Mutex<BTreeMap<u64, (u64, TokenKey)>>,
+    /// The ids of tokens by the part of them that versions hold.
+    ids: Mutex<BTreeMap<u64, TokenId>>,
+}
 
 impl Keys {
     fn put(&self, token: u64, number: u64, key: TokenKey) {
-        self.0.lock().unwrap().insert(token, (number, key));
+        self.keys.lock().unwrap().insert(token, (number, key));
     }
 
     fn of(&self, token: u64) -> Option<(u64, TokenKey)> {
-        self.0.lock().unwrap().get(&token).cloned()
+        self.keys.lock().unwrap().get(&token).cloned()
+    }
+
+    fn see(&self, token: &Token) {
+        let version = Version::new(token.id, token.revision);
+        self.ids.lock().unwrap().insert(version.token, token.id);
+    }
+
+    fn id(&self, token: u64) -> Option<TokenId> {
+        self.ids.lock().unwrap().get(&token).copied()
     }
 }
 
@@ -267,11 +281,11 @@ pub struct Task {
 impl Task {
     /// Makes so many calls.
     pub async fn run(mut self, calls: u64) {
-        let mut revisions = BTreeMap::new();
+        let mut versions = BTreeMap::new();
         for made in 0..calls {
             let token = self.draw.below(TOKENS);
             let unique = self.number * 1_000_000 + made;
-            let expected = revisions.get(&token).copied().filter(|_| self.draw.below(2) == 0);
+            let expected = versions.get(&token).copied().filter(|_| self.draw.below(2) == 0);
             let last_key = self.keys.of(token);
             let operation = match (self.draw.below(12), &last_key) {
                 (3..6, _) => Operation::Update { expected, value: unique },
@@ -284,8 +298,8 @@ impl Task {
             (self.tell)(Told::Begun { call: unique, token, operation, at: (self.clock)() });
             let outcome = self.call(token, operation, last_key).await;
             (self.tell)(Told::Ended { call: unique, outcome, at: (self.clock)() });
-            if let Some(Outcome::Found(revision, _) | Outcome::Written(revision)) = outcome {
-                revisions.insert(token, revision);
+            if let Some(Outcome::Found(version, _) | Outcome::Written(version)) = outcome {
+                versions.insert(token, version);
             }
             if self.draw.below(4) == 0 {
                 tokio::task::yield_now().await;
@@ -310,35 +324,44 @@ impl Task {
         last_key: Option<(u64, TokenKey)>,
     ) -> Option<Outcome> {
         let (name, system) = (self.name(token), Caller::System);
+        let version = |view: &TokenView| {
+            self.keys.see(&view.token);
+            Version::new(view.token.id, view.token.revision)
+        };
+        // The whole id, of which a version holds a part.
+        let expecting = |version: Version| match self.keys.id(version.token) {
+            Some(id) => Expected::from((id, version.revision)),
+            None => Expected::OneOf(Vec::new()),
+        };
         let answered = match operation {
             Operation::Find => self.service.retrieve(&system, &name).await.map(|view| {
-                Outcome::Found(view.token.revision, view.token.description.parse().unwrap())
+                Outcome::Found(version(&view), view.token.description.parse().unwrap())
             }),
             Operation::Create { value, key } => {
                 let change = change(value).identifier(&name).intent(Intent::Api).owner(OWNER);
                 self.service.create(&system, change).await.map(|created| {
                     self.keys.put(token, key, created.key);
-                    Outcome::Written(created.view.token.revision)
+                    Outcome::Written(version(&created.view))
                 })
             }
             Operation::Update { expected, value } => {
                 let mut change = change(value);
                 if let Some(expected) = expected {
-                    change = change.expecting(expected);
+                    change = change.expecting(expecting(expected));
                 }
                 let updated = self.service.partial_update(&system, &name, change).await;
-                updated.map(|updated| Outcome::Written(updated.view.token.revision))
+                updated.map(|updated| Outcome::Written(version(&updated.view)))
             }
             Operation::SetKey(key) => {
                 let text = self.key(token, key);
                 let set = self.service.set_key(&system, &name, KeyChange::new(&text)).await;
                 set.map(|view| {
                     self.keys.put(token, key, TokenKey::from(text));
-                    Outcome::Written(view.token.revision)
+                    Outcome::Written(version(&view))
                 })
             }
             Operation::Delete(expected) => {
-                let expected = expected.map_or(Expected::Anything, Expected::Revision);
+                let expected = expected.map_or(Expected::Anything, expecting);
                 let deleted = self.service.delete(&system, &name, expected).await;
                 deleted.map(|_| Outcome::Deleted)
             }
@@ -390,13 +413,13 @@ mod tests {
             Operation::Find,
             Operation::Create { value: 1, key: 2 },
             Operation::Update { expected: None, value: 3 },
-            Operation::Update { expected: revision(4), value: 5 },
+            Operation::Update { expected: version(u64::MAX, 4), value: 5 },
             Operation::SetKey(6),
-            Operation::Delete(revision(7)),
+            Operation::Delete(version(3, 7)),
             Operation::Authenticate(8),
         ];
         let begun = operations.map(|operation| Told::Begun { call: 1, token: 2, operation, at: 3 });
-        let first = Revision::FIRST;
+        let first = version(7, 1).unwrap();
         let outcomes = [
             Outcome::Found(first, 9),
             Outcome::Missing,

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::num::NonZeroU8;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Change, Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
-    TokenPage, TokenQuery, TokenStore, Touch,
+    Change, Changes, Commit, CommitError, EventPage, EventQuery, KeyCheck, KeyUsage, Lookup,
+    StoreError, StoreId, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch,
+    UserId,
 };
 
 type Happening = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -139,8 +139,16 @@ impl TokenStore for MeddledStore {
         found
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.inner.pepper_ids().await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.inner.owners(tokens).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.inner.key_usage().await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.inner.record_key_check(check).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -157,7 +165,7 @@ impl TokenStore for MeddledStore {
         self.inner.touch(touches).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.inner.events(query).await
     }
 
@@ -167,5 +175,9 @@ impl TokenStore for MeddledStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.inner.changes().filter(|_| self.tells_caches)
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.inner.store_id()
     }
 }

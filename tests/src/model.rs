@@ -9,7 +9,10 @@ use tokenkeep::{
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub tokens: Vec<Token>,
+    /// In the order of commits.
     events: Vec<Event>,
+    /// The tokens whose unique values are released in the commit that is going on.
+    released: Vec<TokenId>,
 }
 
 /// Why the model refuses a commit.
@@ -23,8 +26,8 @@ pub enum Refusal {
         change: usize,
         field: UniqueField,
     },
-    /// An event is there already.
-    Event,
+    /// A release is not replaced.
+    Release,
 }
 
 /// A page of the model.
@@ -47,8 +50,12 @@ impl Model {
 
     pub fn list(&self, query: &TokenQuery) -> Page {
         let order = query.token_order();
-        let mut tokens: Vec<_> =
-            self.tokens.iter().filter(|token| query.matches(token)).cloned().collect();
+        let mut tokens: Vec<_> = self
+            .tokens
+            .iter()
+            .filter(|token| query.matches(token, |_, _| false))
+            .cloned()
+            .collect();
         tokens.sort_by(|a, b| order.compare(a, b));
         let total = query.count.then_some(tokens.len() as u64);
         let mut shown: Vec<_> = match &query.window {
@@ -67,16 +74,22 @@ impl Model {
     }
 
     pub fn commit(&mut self, commit: &Commit) -> Result<(), Refusal> {
+        if !commit.releases_are_replaced() {
+            return Err(Refusal::Release);
+        }
         let mut after = self.clone();
+        let mut events = commit.events.clone();
         for (place, change) in commit.changes.iter().enumerate() {
+            if let (Change::Remove { id }, Some(event)) = (change, events.get_mut(place))
+                && let Some(token) = after.find(Lookup::Id(*id)).filter(|_| event.token == *id)
+            {
+                event.identifier = token.identifier.clone();
+                event.revision = token.revision;
+            }
             after.apply(place, change)?;
         }
-        for event in &commit.events {
-            if after.events.iter().any(|other| (other.at, other.id) == (event.at, event.id)) {
-                return Err(Refusal::Event);
-            }
-            after.events.push(event.clone());
-        }
+        after.events.append(&mut events);
+        after.released.clear();
         *self = after;
         Ok(())
     }
@@ -92,6 +105,7 @@ impl Model {
                 let after = self.tokens[index].with_fields_of(token, *fields);
                 self.check_free(place, &after, Some(token.id))?;
                 self.tokens[index] = after;
+                self.released.retain(|released| *released != token.id);
             }
             Change::Delete { id, expected } => {
                 let index = self.at(place, *id, *expected)?;
@@ -99,6 +113,15 @@ impl Model {
             }
             Change::Expect { id, expected } => {
                 self.at(place, *id, *expected)?;
+            }
+            Change::Remove { id } => {
+                let index = self.tokens.iter().position(|token| token.id == *id);
+                let stale = Refusal::Stale { change: place, current: None };
+                self.tokens.remove(index.ok_or(stale)?);
+            }
+            Change::Release { id, expected } => {
+                self.at(place, *id, *expected)?;
+                self.released.push(*id);
             }
         }
         Ok(())
@@ -125,6 +148,7 @@ impl Model {
         let taken = UniqueField::ALL.into_iter().find(|field| {
             others().any(|other| match field {
                 UniqueField::Id => other.id == token.id,
+                _ if self.released.contains(&other.id) => false,
                 UniqueField::Identifier => other.identifier == token.identifier,
                 UniqueField::Managed => token.managed.is_some() && other.managed == token.managed,
                 UniqueField::Key => other.key_digest == token.key_digest,
@@ -144,7 +168,9 @@ impl Model {
     pub fn events(&self, query: &EventQuery) -> Vec<Event> {
         let mut events: Vec<_> =
             self.events.iter().filter(|event| query.matches(event)).cloned().collect();
-        events.sort_by(|a, b| query.compare(a, b));
+        if query.token.is_some() {
+            events.reverse();
+        }
         events.truncate(query.limit as usize);
         events
     }

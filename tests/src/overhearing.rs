@@ -1,14 +1,13 @@
 //! A store that writes down all that it is told and answers, as a host that logs everything would.
 
 use std::fmt::Debug;
-use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
-    TokenPage, TokenQuery, TokenStore, Touch,
+    Changes, Commit, CommitError, EventPage, EventQuery, KeyCheck, KeyUsage, Lookup, StoreError,
+    StoreId, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UserId,
 };
 
 /// Wraps a store, and keeps the `Debug` of every argument and every answer.
@@ -46,8 +45,16 @@ impl TokenStore for OverhearingStore {
         self.hear(self.inner.find(self.hear(lookup)).await)
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.hear(self.inner.pepper_ids().await)
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.hear(self.inner.owners(tokens).await)
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.hear(self.inner.key_usage().await)
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.hear(self.inner.record_key_check(check).await)
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -64,7 +71,7 @@ impl TokenStore for OverhearingStore {
         self.hear(self.inner.touch(self.hear(touches)).await)
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.hear(self.inner.events(self.hear(query)).await)
     }
 
@@ -74,5 +81,9 @@ impl TokenStore for OverhearingStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.inner.changes()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.inner.store_id()
     }
 }

@@ -161,7 +161,7 @@ impl Scene {
     /// Every event, oldest first.
     pub async fn events(&self) -> Vec<Event> {
         let query = EventQuery { limit: u32::MAX, ..EventQuery::default() };
-        self.backend.tokens.events(&query).await.unwrap()
+        self.backend.tokens.events(&query).await.unwrap().events
     }
 
     /// What was done to the token that had this identifier when it was done.

@@ -48,7 +48,7 @@ impl Serve {
 
     /// Waits until the log contains a text.
     pub fn wait_for_log(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_mins(1);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !self.log.lock().unwrap().contains(text) {
             assert!(Instant::now() < deadline, "{:?}", self.log);
             thread::sleep(Duration::from_millis(20));

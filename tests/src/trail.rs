@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokenkeep::{
-    Event, EventKind, EventPosition, EventQuery, Token, TokenId, TokenQuery, TokenStore,
-    Visibility, Window,
+    Event, EventKind, EventQuery, Token, TokenId, TokenQuery, TokenStore, Visibility, Window,
 };
 
 /// Every token, in the order of their names.
@@ -32,10 +31,12 @@ pub async fn trail_is_whole(store: &dyn TokenStore) {
     let mut of_token: BTreeMap<TokenId, Vec<Event>> = BTreeMap::new();
     let mut query = EventQuery::default();
     loop {
-        let events = store.events(&query).await.unwrap();
-        let Some(last) = events.last() else { break };
-        query.after = Some(EventPosition::from(last));
-        for event in events {
+        let page = store.events(&query).await.unwrap();
+        query.after = page.next;
+        if page.events.is_empty() {
+            break;
+        }
+        for event in page.events {
             of_token.entry(event.token).or_default().push(event);
         }
     }

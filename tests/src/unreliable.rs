@@ -1,14 +1,14 @@
 //! A store whose writes stop, as those of a process that is killed.
 
-use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Changes, Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission,
-    Permissions, Profile, StoreError, StoreErrorKind, Timestamp, Token, TokenId, TokenPage,
-    TokenQuery, TokenStore, Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Commit, CommitError, EventPage, EventQuery, Grant, Group, GroupId, KeyCheck, KeyUsage,
+    Lookup, Permission, Permissions, Profile, StoreError, StoreErrorKind, StoreId, Timestamp,
+    Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, User, UserDirectory, UserId,
+    UserStore, UserStoreError,
 };
 
 use crate::backend::Backend;
@@ -54,8 +54,16 @@ impl TokenStore for UnreliableStore {
         self.tokens.find(lookup).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.tokens.pepper_ids().await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.tokens.owners(tokens).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.tokens.key_usage().await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.tokens.record_key_check(check).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -74,7 +82,7 @@ impl TokenStore for UnreliableStore {
         self.tokens.touch(touches).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.tokens.events(query).await
     }
 
@@ -84,6 +92,10 @@ impl TokenStore for UnreliableStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         None
+    }
+
+    fn store_id(&self) -> StoreId {
+        todo!()
     }
 }
 
@@ -123,6 +135,10 @@ impl UserDirectory for UnreliableStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         None
+    }
+
+    fn store_id(&self) -> Option<StoreId> {
+        todo!()
     }
 }
 

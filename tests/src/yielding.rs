@@ -1,12 +1,11 @@
 //! A store whose calls let others run in between, so that what can happen at the same time does.
 
-use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Changes, Commit, CommitError, Event, EventQuery, Lookup, StoreError, Timestamp, Token,
-    TokenPage, TokenQuery, TokenStore, Touch,
+    Changes, Commit, CommitError, EventPage, EventQuery, KeyCheck, KeyUsage, Lookup, StoreError,
+    StoreId, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UserId,
 };
 use tokio::task::yield_now;
 
@@ -32,8 +31,16 @@ impl TokenStore for YieldingStore {
         between(self.0.find(lookup)).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        between(self.0.pepper_ids()).await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        between(self.0.owners(tokens)).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        between(self.0.key_usage()).await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        between(self.0.record_key_check(check)).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -48,7 +55,7 @@ impl TokenStore for YieldingStore {
         between(self.0.touch(touches)).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         between(self.0.events(query)).await
     }
 
@@ -59,6 +66,10 @@ impl TokenStore for YieldingStore {
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.0.changes()
     }
+
+    fn store_id(&self) -> StoreId {
+        self.0.store_id()
+    }
 }
 
 #[async_trait]
@@ -67,8 +78,16 @@ impl TokenStore for HalvingStore {
         self.0.find(lookup).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.0.pepper_ids().await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.0.owners(tokens).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.0.key_usage().await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.0.record_key_check(check).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -85,7 +104,7 @@ impl TokenStore for HalvingStore {
         self.0.touch(touches).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.0.events(query).await
     }
 
@@ -95,5 +114,9 @@ impl TokenStore for HalvingStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.0.changes()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.0.store_id()
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 use tokenkeep::{Caller, SeededRandom, TokenChange, TokenError};
 use tokenkeep_tests::backend::{Loaded, LoadedMemory};
-use tokenkeep_tests::fixture::Fixture;
+use tokenkeep_tests::fixture::{Fixture, key_scheme};
 use tokenkeep_tests::properties::cases_at_least;
 use tokenkeep_tests::vectors::cases;
 
@@ -71,7 +71,8 @@ proptest! {
         let fixture = Fixture::read();
         let backend = LoadedMemory(&fixture).fresh();
         let builder = backend.builder()
-            .random(std::sync::Arc::new(SeededRandom::new(1)));
+            .random(std::sync::Arc::new(SeededRandom::new(1)))
+            .keys(key_scheme());
         let service = pollster::block_on(builder.open()).unwrap();
         let change = TokenChange::from_json(&bytes);
         let refused = has_reason(&change);

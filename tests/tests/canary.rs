@@ -276,7 +276,7 @@ impl Watch {
         let digest = KeyDigest::of(&key);
         self.log.debug(&(&key, &digest, Lookup::KeyDigest(&digest)));
         let events = EventQuery { limit: u32::MAX, ..EventQuery::default() };
-        let events = self.service.events(&events).await.unwrap();
+        let events = self.service.events(&events).await.unwrap().events;
         assert!(events.len() > 20, "{} events", events.len());
         self.log.debug(&events);
         for event in &events {

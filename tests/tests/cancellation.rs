@@ -101,7 +101,8 @@ struct Keys {
 /// A token of each kind, one that has been used, and one that has expired. Their keys are sealed by
 /// an older key than that of `service`.
 async fn put(backend: &Backend, service: &TokenService, number: u64) -> Keys {
-    let older = backend.builder().keys(sealing()).open().await.unwrap();
+    let scheme = sealing().also_opening(SealingKey::new(2, [2; 32]));
+    let older = backend.builder().keys(scheme).open().await.unwrap();
     let create = async |name: &str, intent| {
         let token = TokenChange::new().identifier(format!("{name}-{number}")).intent(intent);
         older.create(&Caller::System, token.owner(OWNER)).await.unwrap().key

@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokenkeep::{
     Caller, Change, Commit, EventKind, Expected, FieldError, Intent, KeyChange, KeyDigest,
-    KeyScheme, OpenError, Pepper, Policy, RekeyReport, Revision, SealingKey, StoreErrorKind, Token,
-    TokenChange, TokenError, TokenField, TokenId, TokenKey, TokenService, UnsealError, User,
+    KeyScheme, OpenError, Pepper, Policy, RekeyReport, Revision, SealingKey, SecretId,
+    StoreErrorKind, Token, TokenChange, TokenError, TokenField, TokenId, TokenKey, TokenService,
+    UnsealError, User,
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::backend::Backend;
@@ -288,7 +289,7 @@ async fn a_rekey_goes_on_where_it_was_interrupted() {
         for number in 0..TOKENS {
             keys.push(scene.create_own(&format!("ci-{number}")).await.key);
         }
-        let digests = scene.keeping(KeyScheme::digest_only()).await;
+        let digests = scene.keeping(KeyScheme::digest_only().also_opening(sealing_key(1))).await;
         digests.create(&ALICES, TokenChange::new().identifier("digest")).await.unwrap();
         let scheme = KeyScheme::sealing(sealing_key(2)).peppered(pepper(1));
         let failing = Arc::new(FailingStore::new(scene.backend.tokens.clone()));
@@ -350,7 +351,7 @@ async fn the_events_of_a_long_rekey_tell_when_each_happened() {
     let both = KeyScheme::sealing(sealing_key(2)).also_opening(sealing_key(1));
     let service = scene.builder(meddled.clone()).keys(both).open().await.unwrap();
     let clock = scene.clock.clone();
-    meddled.between_lists(move || async move { clock.advance(Duration::from_hours(1)) });
+    meddled.between_lists(move || async move { clock.advance(Duration::from_secs(3_600)) });
     assert_eq!(service.rekey().await.unwrap().renewed, 130);
     let renewed = scene.events().await.into_iter().filter(|event| event.kind == EventKind::Updated);
     let times: BTreeSet<_> = renewed.map(|event| event.at).collect();
@@ -364,7 +365,7 @@ fn counts(report: RekeyReport) -> (u64, u64, u64) {
 }
 
 #[pollster::test]
-async fn a_rekey_leaves_alone_what_is_changed_in_between_and_what_it_cannot_seal() {
+async fn a_rekey_leaves_alone_what_is_changed_in_between() {
     for scene in Scene::everywhere().await {
         scene.create_own("ci").await;
         let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
@@ -377,29 +378,101 @@ async fn a_rekey_leaves_alone_what_is_changed_in_between_and_what_it_cannot_seal
         assert_eq!(counts(service.rekey().await.unwrap()), (0, 1, 0));
         assert_eq!(&*scene.find("ci").await.unwrap().description, "theirs");
 
-        let before = scene.state().await;
-        let opening = KeyScheme::digest_only().also_opening(sealing_key(1));
-        let opening = scene.keeping(opening).await;
-        assert_eq!(counts(opening.rekey().await.unwrap()), (0, 0, 0));
-        assert_eq!(scene.state().await, before);
         assert_eq!(counts(service.rekey().await.unwrap()), (1, 0, 0));
     }
 }
 
 #[pollster::test]
-async fn what_an_unknown_sealing_key_has_sealed_stays_closed() {
+async fn rekey_that_seals_nothing_deletes_sealed_keys() {
+    for scene in Scene::everywhere().await {
+        let key = scene.create_own("ci").await.key;
+        let opening = KeyScheme::digest_only().also_opening(sealing_key(1)).peppered(pepper(1));
+        let opening = scene.keeping(opening).await;
+        let report = opening.rekey().await.unwrap();
+        assert_eq!((report.unsealed, counts(report)), (1, (0, 0, 0)));
+        let token = scene.find("ci").await.unwrap();
+        assert_eq!((token.sealed_key, token.key_digest.pepper_id()), (None, NonZeroU8::new(1)));
+        assert!(opens(&opening, &key).await);
+        assert_eq!(opening.rekey().await.unwrap().unsealed, 0);
+
+        // Of a sealing key that is lost, the seals go, and the digests stay as they are.
+        let key = scene.create_own("other").await.key;
+        let lost = KeyScheme::digest_only().lost_sealing_key(1).peppered(pepper(1));
+        let lost = scene.keeping(lost).await;
+        let report = lost.rekey().await.unwrap();
+        assert_eq!((report.unsealed, counts(report)), (1, (0, 0, 1)));
+        assert_eq!(scene.find("other").await.unwrap().sealed_key, None);
+        assert!(opens(&lost, &key).await);
+    }
+}
+
+#[pollster::test]
+async fn service_with_a_missing_or_wrong_secret_does_not_open() {
+    for scene in Scene::everywhere().await {
+        let created = scene.create_own("ci").await;
+        let peppered = sealing().peppered(pepper(3));
+        drop(scene.keeping(peppered.clone()).await);
+        let before = scene.state().await;
+        let open = async |scheme: KeyScheme| {
+            scene.builder(scene.backend.tokens.clone()).keys(scheme).open().await
+        };
+        let wrong = |id: u8| Pepper::new(NonZeroU8::new(id).unwrap(), [99; 32]);
+        let other = || SealingKey::new(1, [99; 32]);
+        for scheme in [
+            KeyScheme::digest_only(),
+            KeyScheme::sealing(sealing_key(2)),
+            KeyScheme::digest_only().also_opening(sealing_key(2)),
+        ] {
+            let refused = open(scheme).await;
+            assert!(matches!(refused, Err(OpenError::UnknownSealingKey(1))), "{refused:?}");
+        }
+        for scheme in
+            [KeyScheme::sealing(other()), KeyScheme::sealing(sealing_key(2)).also_opening(other())]
+        {
+            let refused = open(scheme).await;
+            assert!(matches!(refused, Err(OpenError::WrongSealingKey(1))), "{refused:?}");
+        }
+        for scheme in [sealing().peppered(wrong(3)), sealing().also_accepting(wrong(3))] {
+            let refused = open(scheme).await;
+            let is_wrong = matches!(&refused, Err(OpenError::WrongPepper(id)) if id.get() == 3);
+            assert!(is_wrong, "{refused:?}");
+        }
+        for (scheme, twice) in [
+            (
+                peppered.clone().also_accepting(wrong(3)),
+                SecretId::Pepper(NonZeroU8::new(3).unwrap()),
+            ),
+            (
+                peppered.clone().also_accepting(pepper(3)),
+                SecretId::Pepper(NonZeroU8::new(3).unwrap()),
+            ),
+            (sealing().also_opening(other()), SecretId::SealingKey(1)),
+        ] {
+            let refused = open(scheme).await;
+            let is_twice = matches!(&refused, Err(OpenError::DuplicateSecret(id)) if *id == twice);
+            assert!(is_twice, "{refused:?}");
+        }
+        assert_eq!(scene.state().await, before);
+        // The same ids, one of a pepper and one of a sealing key, are two secrets.
+        open(sealing().peppered(pepper(1))).await.unwrap();
+        assert!(opens(&open(peppered).await.unwrap(), &created.key).await);
+    }
+}
+
+#[pollster::test]
+async fn key_that_a_lost_sealing_key_sealed_stays_closed() {
     for scene in Scene::everywhere().await {
         let created = scene.create_own("ci").await;
         let before = scene.state().await;
-        for (scheme, why) in [
-            (KeyScheme::sealing(sealing_key(2)), UnsealError::UnknownKey(1)),
-            (KeyScheme::digest_only().also_opening(sealing_key(2)), UnsealError::UnknownKey(1)),
-            (KeyScheme::sealing(SealingKey::new(1, [9; 32])), UnsealError::Damaged),
+        for scheme in [
+            KeyScheme::sealing(sealing_key(2)).lost_sealing_key(1),
+            KeyScheme::digest_only().also_opening(sealing_key(2)).lost_sealing_key(1),
         ] {
             let service = scene.keeping(scheme).await;
             for caller in [ALICES, ADMIN, Caller::System] {
                 let error = service.view_key(&caller, "ci").await.unwrap_err();
-                assert!(matches!(&error, TokenError::Unseal(is) if *is == why), "{error:?}");
+                let is_unknown = matches!(&error, TokenError::Unseal(UnsealError::UnknownKey(1)));
+                assert!(is_unknown, "{error:?}");
                 let told =
                     json!({"detail": "The key of this token cannot be read.", "code": "error"});
                 assert_eq!(error.to_json(), told);
@@ -407,11 +480,11 @@ async fn what_an_unknown_sealing_key_has_sealed_stays_closed() {
             assert!(opens(&service, &created.key).await, "the digest is enough to let in");
             assert_eq!(scene.state().await, before);
         }
-        let none = scene.keeping(KeyScheme::digest_only()).await;
+        let none = scene.keeping(KeyScheme::digest_only().lost_sealing_key(1)).await;
         let error = none.view_key(&ADMIN, "ci").await.unwrap_err();
         assert!(matches!(error, TokenError::KeyNotRetained), "without sealing keys, none is kept");
-        let service = scene.keeping(KeyScheme::sealing(sealing_key(2))).await;
-        let report = service.rekey().await.unwrap();
+        let scheme = KeyScheme::sealing(sealing_key(2)).lost_sealing_key(1);
+        let report = scene.keeping(scheme).await.rekey().await.unwrap();
         assert_eq!((report.renewed, report.failed), (0, 1), "the others would be renewed");
         assert_eq!(scene.state().await, before);
     }
@@ -461,8 +534,8 @@ async fn a_key_that_is_set_is_trimmed_and_long_enough() {
         assert_eq!(set(&scene.service, "ci", &"é".repeat(32)).await.unwrap().get(), 3);
 
         let policy = Policy { minimum_key_length: 1, ..Policy::default() };
-        let lenient = scene.builder(scene.backend.tokens.clone()).policy(policy).open().await;
-        set(&lenient.unwrap(), "ci", "k").await.unwrap();
+        let lenient = scene.builder(scene.backend.tokens.clone()).policy(policy).keys(sealing());
+        set(&lenient.open().await.unwrap(), "ci", "k").await.unwrap();
         assert!(scene.opens(&key("k")).await, "as the host has it");
     }
 }
@@ -499,8 +572,10 @@ async fn a_key_that_belongs_to_another_token_is_refused_and_the_own_one_changes_
 #[pollster::test]
 async fn a_rotation_moves_the_expiry_as_far_as_it_may() {
     for scene in Scene::everywhere().await {
-        let policy =
-            Policy { default_duration: std::time::Duration::from_hours(10), ..Policy::default() };
+        let policy = Policy {
+            default_duration: std::time::Duration::from_secs(36_000),
+            ..Policy::default()
+        };
         let builder = scene.builder(scene.backend.tokens.clone()).keys(sealing());
         let service = builder.policy(policy).open().await.unwrap();
         let lifetime = "goauthentik.io/user/token-maximum-lifetime";
@@ -598,10 +673,10 @@ async fn an_operation_is_done_to_the_version_that_it_is_meant_for_only() {
             let other = TokenId::from_bytes([9; 16]);
             let before = scene.state().await;
             for (expected, why) in [
-                (Expected::Revision(revision(1)), "an older revision"),
-                (Expected::Revision(revision(3)), "one that is not there yet"),
+                (Expected::from((id, revision(1))), "an older revision"),
+                (Expected::from((id, revision(3))), "one that is not there yet"),
                 (Expected::OneOf(Vec::new()), "nothing that can be there"),
-                (Expected::OneOf(vec![(other, revision(2))]), "another token"),
+                (Expected::from((other, revision(2))), "another token at the same revision"),
                 (Expected::OneOf(vec![(id, revision(1)), (other, revision(2))]), "none of them"),
             ] {
                 let error = operation.run(&scene.service, expected).await.unwrap_err();
@@ -611,7 +686,7 @@ async fn an_operation_is_done_to_the_version_that_it_is_meant_for_only() {
                 assert_eq!(scene.state().await, before, "{operation:?}, {why}");
             }
             let right = match operation {
-                Conditional::Update => Expected::Revision(revision(2)),
+                Conditional::Update => Expected::from((id, revision(2))),
                 Conditional::SetKey => Expected::OneOf(vec![(id, revision(2))]),
                 _ => Expected::OneOf(vec![
                     (other, revision(1)),
@@ -630,7 +705,7 @@ async fn an_operation_is_done_to_the_version_that_it_is_meant_for_only() {
 async fn a_version_that_is_lost_on_the_way_fails_at_once_and_any_other_is_tried_again() {
     for scene in Scene::everywhere().await {
         for operation in Conditional::ALL {
-            scene.create_own("ci").await;
+            let first = scene.create_own("ci").await.view.version();
             let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
             let service = scene.over(meddled.clone()).await;
             let meddle = || {
@@ -640,7 +715,7 @@ async fn a_version_that_is_lost_on_the_way_fails_at_once_and_any_other_is_tried_
                 });
             };
             meddle();
-            let error = operation.run(&service, Revision::FIRST.into()).await.unwrap_err();
+            let error = operation.run(&service, first.into()).await.unwrap_err();
             let stale = matches!(error, TokenError::Stale { current } if current.get() == 2);
             assert!(stale, "{operation:?}: {error:?}");
             assert_eq!(&*scene.find("ci").await.unwrap().description, "theirs");
@@ -660,7 +735,7 @@ async fn a_version_that_is_lost_on_the_way_fails_at_once_and_any_other_is_tried_
 async fn a_revision_is_that_of_the_token_which_was_seen_and_not_of_its_heir() {
     for scene in Scene::everywhere().await {
         for (operation, number) in Conditional::ALL.into_iter().zip(1..) {
-            scene.create_own("ci").await;
+            let first = scene.create_own("ci").await.view.version();
             let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
             let service = scene.over(meddled.clone()).await;
             let (others, inner) = (scene.service.clone(), scene.backend.tokens.clone());
@@ -670,9 +745,27 @@ async fn a_revision_is_that_of_the_token_which_was_seen_and_not_of_its_heir() {
                 others.delete(&ADMIN, "ci", Expected::Anything).await.unwrap();
                 inner.commit(Commit { changes: vec![insert], events: Vec::new() }).await.unwrap();
             });
-            let refused = operation.run(&service, Revision::FIRST.into()).await;
+            let refused = operation.run(&service, first.into()).await;
             assert!(matches!(refused, Err(TokenError::NotFound)), "{operation:?}: {refused:?}");
             assert_eq!(scene.find("ci").await, Some(heir));
+            scene.service.delete(&ADMIN, "ci", Expected::Anything).await.unwrap();
+        }
+    }
+}
+
+/// The name of a deleted token can be anybody's, and its first revision has the same number.
+#[pollster::test]
+async fn version_of_a_deleted_token_matches_no_later_token_of_the_name() {
+    for scene in Scene::everywhere().await {
+        for operation in Conditional::ALL {
+            let seen = scene.create_own("ci").await.view.version();
+            scene.service.delete(&ADMIN, "ci", Expected::Anything).await.unwrap();
+            let heir = scene.create_own("ci").await;
+            assert_eq!(heir.view.revision(), seen.1);
+            let before = scene.state().await;
+            let refused = operation.run(&scene.service, seen.into()).await;
+            assert!(matches!(refused, Err(TokenError::Stale { .. })), "{operation:?}: {refused:?}");
+            assert_eq!(scene.state().await, before);
             scene.service.delete(&ADMIN, "ci", Expected::Anything).await.unwrap();
         }
     }

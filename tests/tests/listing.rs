@@ -152,7 +152,8 @@ async fn parameters_that_cannot_be_read_are_refused_by_name() {
         let many = "prod ".repeat(TokenList::MAX_SEARCH_WORDS);
         assert_eq!(shown(&scene, &ADMIN, &[("search", &many)]).await, [1]);
         let error = scene.service.list(&ADMIN, &list(&[("search", &format!("{many} more"))])).await;
-        let told = json!({"search": ["Ensure this search has no more than 100 words."], "code": "invalid"});
+        let told =
+            json!({"search": ["Ensure this search has no more than 10 words."], "code": "invalid"});
         assert_eq!(error.unwrap_err().to_json(), told);
         let error = scene.service.list(&BOBS, &list(&[("search", "\0"), ("page", "x")])).await;
         let error = error.unwrap_err();

@@ -10,7 +10,7 @@ use tokenkeep::{
     BodyError, Caching, Caller, Changes, Clock, Event, EventKind, EventQuery, FieldError,
     FieldErrors, Group, GroupId, Intent, KeyDigest, Lookup, ManualClock, Permission, Permissions,
     Policy, Profile, RandomError, Revision, SeededRandom, SortField, SortKey, StoreError,
-    StoreErrorKind, SystemClock, Timestamp, Token, TokenChange, TokenError, TokenField,
+    StoreErrorKind, StoreId, SystemClock, Timestamp, Token, TokenChange, TokenError, TokenField,
     TokenFields, TokenId, TokenKey, TokenList, TokenService, TokenStore, User, UserDirectory,
     UserId, UserStore, VerifyCache,
 };
@@ -52,7 +52,7 @@ impl Scene {
     }
 
     async fn events(&self) -> Vec<Event> {
-        self.store.events(&EventQuery::default()).await.unwrap()
+        self.store.events(&EventQuery::default()).await.unwrap().events
     }
 
     async fn find(&self, identifier: &str) -> Token {
@@ -92,7 +92,7 @@ async fn a_created_token_is_this_row_and_this_event() {
             intent: Intent::AppPassword,
             owner: actor_owner,
             description: "text".into(),
-            expires: Some(now.saturating_add(Duration::from_hours(24))),
+            expires: Some(now.saturating_add(Duration::from_secs(86_400))),
             expiring: true,
             managed: None,
             revision: Revision::FIRST,
@@ -130,7 +130,7 @@ async fn an_updated_token_is_this_row_and_this_event() {
     scene.service.create(&Caller::User(ALICE), new).await.unwrap();
     for (caller, revision) in [(Caller::User(ALICE), 2), (Caller::System, 3)] {
         let before = scene.find("ci").await;
-        scene.clock.advance(Duration::from_mins(1));
+        scene.clock.advance(Duration::from_secs(60));
         let change = TokenChange::new().description(format!("by {caller}"));
         let updated = scene.service.partial_update(&caller, "ci", change).await.unwrap();
         let expected = Token {
@@ -381,6 +381,10 @@ impl UserDirectory for CountingDirectory {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.inner.changes()
+    }
+
+    fn store_id(&self) -> Option<StoreId> {
+        self.inner.store_id()
     }
 }
 
@@ -702,14 +706,16 @@ async fn nobody_gets_events_that_were_not_asked_for() {
     // Nor in another order.
     let directory = Arc::new(MemoryStore::new());
     directory.put_user(user(ALICE, "alice")).await.unwrap();
-    let store = Arc::new(BrokenStore::new(Bug::SortsEventsById));
-    let clock = Arc::new(ManualClock::at(at("2024-09-27T14:26Z")));
+    let store = Arc::new(BrokenStore::new(Bug::SortsEventsByTime));
+    let clock = Arc::new(ManualClock::at(at("2024-09-27T14:25Z")));
     let builder = TokenService::builder(store, directory).clock(clock.clone());
     let service = builder.open().await.unwrap();
-    for name in ["a", "b"] {
-        let change = TokenChange::new().identifier(name).owner(ALICE);
-        service.create(&Caller::System, change).await.unwrap();
-        clock.set(at("2024-09-27T14:25Z"));
-    }
-    assert_corrupt(&service.events(&EventQuery::default()).await.unwrap_err().into());
+    let change = TokenChange::new().identifier("a").owner(ALICE);
+    let created = service.create(&Caller::System, change).await.unwrap();
+    clock.set(at("2024-09-27T14:26Z"));
+    let change = TokenChange::new().description("changed");
+    service.partial_update(&Caller::System, "a", change).await.unwrap();
+    let token = Some(created.view.token.id);
+    let query = EventQuery { token, ..EventQuery::default() };
+    assert_corrupt(&service.events(&query).await.unwrap_err().into());
 }

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use tokenkeep::{
-    Caller, Event, EventKind, EventQuery, Expected, Intent, KeyChange, ManualClock, Revision,
-    SeededRandom, Timestamp, Token, TokenChange, TokenError, TokenKey, TokenList, TokenService,
-    TokenView, UserId,
+    Caller, Event, EventKind, EventQuery, Expected, Intent, KeyChange, Lookup, ManualClock,
+    Revision, SeededRandom, Timestamp, Token, TokenChange, TokenError, TokenKey, TokenList,
+    TokenService, TokenView, UserId,
 };
 use tokenkeep_tests::backend::{Backend, Cached, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
 use tokenkeep_tests::fixture::{Fixture, key_scheme};
@@ -182,15 +182,19 @@ impl Side {
         let tokens = &self.service;
         match ask {
             Ask::Create(caller, body) => {
-                let created = tokens.create(caller, change(body, None)).await;
+                let created = tokens.create(caller, change(body, Expected::Anything)).await;
                 shown(created.map(|c| json!([c.view, c.view.revision().get(), c.key.expose()])))
             }
             Ask::Update(caller, name, body, expected) => {
-                let updated = tokens.update(caller, name, change(body, *expected)).await;
+                let updated = tokens
+                    .update(caller, name, change(body, self.version(name, *expected).await))
+                    .await;
                 shown(updated.map(|u| json!([view(&u.view), u.changed])))
             }
             Ask::PartialUpdate(caller, name, body, expected) => {
-                let updated = tokens.partial_update(caller, name, change(body, *expected)).await;
+                let updated = tokens
+                    .partial_update(caller, name, change(body, self.version(name, *expected).await))
+                    .await;
                 shown(updated.map(|u| json!([view(&u.view), u.changed])))
             }
             Ask::Retrieve(caller, name) => {
@@ -206,7 +210,8 @@ impl Side {
                 shown(tokens.list(caller, &list).await.map(|listing| json!(listing)))
             }
             Ask::Delete(caller, name, expected) => {
-                let deleted = tokens.delete(caller, name, version(*expected)).await;
+                let deleted =
+                    tokens.delete(caller, name, self.version(name, *expected).await).await;
                 shown(deleted.map(|token| json!(token.id)))
             }
             Ask::Wait(seconds) => {
@@ -233,11 +238,14 @@ impl Side {
             }
             Ask::SetKey(caller, name, key, expected) => {
                 let change = KeyChange::from_json(json!({"key": key}).to_string().as_bytes());
-                let set = tokens.set_key(caller, name, change.expecting(version(*expected))).await;
+                let set = tokens
+                    .set_key(caller, name, change.expecting(self.version(name, *expected).await))
+                    .await;
                 shown(set.map(|v| view(&v)))
             }
             Ask::Rotate(caller, name, expected) => {
-                let rotated = tokens.rotate(caller, name, version(*expected)).await;
+                let rotated =
+                    tokens.rotate(caller, name, self.version(name, *expected).await).await;
                 shown(rotated.map(|rotated| json!([view(&rotated.view), rotated.key.expose()])))
             }
             Ask::Consume(intent, key) => {
@@ -254,19 +262,28 @@ impl Side {
         }
     }
 
+    /// The version of the token that has the identifier, at a revision that is expected.
+    async fn version(&self, identifier: &str, expected: Option<i64>) -> Expected {
+        let Some(revision) = expected.and_then(Revision::new) else {
+            return Expected::Anything;
+        };
+        let found = match identifier.parse() {
+            Ok(identifier) => self.backend.tokens.find(Lookup::Identifier(&identifier)).await,
+            Err(_) => Ok(None),
+        };
+        let versions = found.unwrap().map(|token| (token.id, revision));
+        Expected::OneOf(versions.into_iter().collect())
+    }
+
     async fn rows(&self) -> (Vec<Token>, Vec<Event>) {
         let all = EventQuery { limit: u32::MAX, ..EventQuery::default() };
-        let events = self.backend.tokens.events(&all).await.unwrap();
+        let events = self.backend.tokens.events(&all).await.unwrap().events;
         (all_tokens(&*self.backend.tokens).await, events)
     }
 }
 
-fn change(body: &Value, expected: Option<i64>) -> TokenChange {
-    TokenChange::from_json(body.to_string().as_bytes()).expecting(version(expected))
-}
-
-fn version(expected: Option<i64>) -> Expected {
-    expected.and_then(Revision::new).map_or(Expected::Anything, Expected::from)
+fn change(body: &Value, expected: Expected) -> TokenChange {
+    TokenChange::from_json(body.to_string().as_bytes()).expecting(expected)
 }
 
 fn view(view: &TokenView) -> Value {

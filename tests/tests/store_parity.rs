@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokenkeep::{
-    Change, Commit, CommitError, Event, EventId, EventPosition, EventQuery, Filter, Lookup,
-    Revision, SearchWord, SortField, SortKey, Timestamp, Token, TokenFields, TokenId, TokenQuery,
+    Change, Commit, CommitError, Event, EventQuery, Filter, Lookup, OwnerMatch, Revision,
+    SearchWord, SortField, SortKey, Timestamp, Token, TokenField, TokenFields, TokenId, TokenQuery,
     Touch, Visibility, Window,
 };
 use tokenkeep_tests::arbitrary::{event, fields, id, time, token, user};
@@ -34,6 +34,9 @@ enum Draft {
     Replace(Token, TokenFields, Guess),
     Delete(TokenId, Guess),
     Expect(TokenId, Guess),
+    Remove(TokenId),
+    /// Two tokens take each other's unique values.
+    Exchange(TokenId, TokenId),
 }
 
 /// Which revision a change expects.
@@ -52,6 +55,8 @@ fn draft() -> impl Strategy<Value = Draft> {
         4 => (token(), fields(), guess()).prop_map(|(t, f, g)| Draft::Replace(t, f, g)),
         1 => (id(), guess()).prop_map(|(id, guess)| Draft::Delete(id, guess)),
         1 => (id(), guess()).prop_map(|(id, guess)| Draft::Expect(id, guess)),
+        1 => id().prop_map(Draft::Remove),
+        1 => (id(), id()).prop_map(|(one, other)| Draft::Exchange(one, other)),
     ]
 }
 
@@ -86,7 +91,7 @@ fn query() -> impl Strategy<Value = TokenQuery> {
     let word = (select(vec!["a", "A", "ä", "%", "app_", "z"]), prop::collection::vec(user(), 0..2))
         .prop_map(|(text, owners)| SearchWord {
             text: text.into(),
-            owners: owners.into_iter().collect(),
+            owners: OwnerMatch::Listed(owners.into_iter().collect()),
         });
     let key = (select(SortField::ALL.to_vec()), any::<bool>())
         .prop_map(|(field, descending)| SortKey { field, descending });
@@ -112,16 +117,14 @@ fn query() -> impl Strategy<Value = TokenQuery> {
 }
 
 fn event_query() -> impl Strategy<Value = EventQuery> {
-    let after =
-        (1_i64..4, time(), any::<[u8; 16]>()).prop_map(|(revision, at, id)| EventPosition {
-            revision: Revision::new(revision).unwrap(),
-            at,
-            id: EventId::from_bytes(id),
-        });
     let range = (prop::option::of(time()), prop::option::of(time()));
-    (prop::option::of(id()), range, prop::option::of(after), 0_u32..6).prop_map(
-        |(token, (from, until), after, limit)| EventQuery { token, from, until, after, limit },
-    )
+    (prop::option::of(id()), range, 1_u32..6).prop_map(|(token, (from, until), limit)| EventQuery {
+        token,
+        from,
+        until,
+        after: None,
+        limit,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -148,6 +151,14 @@ fn ready(model: &Model, drafts: &[Draft]) -> Vec<Change> {
             Guess::Third => Revision::new(3).unwrap(),
         };
         let change = match draft.clone() {
+            Draft::Exchange(one, other) => {
+                let exchanged = exchange(&foreseen, one, other);
+                let commit = Commit { changes: exchanged.clone(), events: Vec::new() };
+                let _ = foreseen.commit(&commit);
+                changes.extend(exchanged);
+                continue;
+            }
+            Draft::Remove(id) => Change::Remove { id },
             Draft::Insert(token) => Change::Insert(Arc::new(token)),
             Draft::Replace(token, fields, guess) => {
                 let expected = expected(token.id, guess);
@@ -162,6 +173,28 @@ fn ready(model: &Model, drafts: &[Draft]) -> Vec<Change> {
         changes.push(change);
     }
     changes
+}
+
+/// The changes by which two tokens take each other's unique values; none where one is missing.
+fn exchange(model: &Model, one: TokenId, other: TokenId) -> Vec<Change> {
+    let (Some(one), Some(other)) = (model.find(Lookup::Id(one)), model.find(Lookup::Id(other)))
+    else {
+        return Vec::new();
+    };
+    let fields = [TokenField::Identifier, TokenField::Managed, TokenField::Key];
+    let takes = |from: &Token, of: &Token| Change::Replace {
+        expected: from.revision,
+        fields: fields.into_iter().collect(),
+        token: Arc::new(Token {
+            identifier: of.identifier.clone(),
+            managed: of.managed.clone(),
+            key_digest: of.key_digest.clone(),
+            revision: from.revision.next().unwrap(),
+            ..from.clone()
+        }),
+    };
+    let release = Change::Release { id: one.id, expected: one.revision };
+    vec![release, takes(other, one), takes(one, other)]
 }
 
 /// Does a step to the model and the backends, and compares the answers.
@@ -205,9 +238,20 @@ async fn take(step: &Step, model: &mut Model, backends: &[Backend]) {
         }
         Step::Walk(query) => walk(query, model, backends).await,
         Step::Events(query) => {
-            let expected = model.events(query);
+            let expected = model.events(&EventQuery { limit: u32::MAX, ..query.clone() });
             for backend in backends {
-                let events = backend.tokens.events(query).await.unwrap();
+                let mut query = query.clone();
+                let mut events = Vec::new();
+                loop {
+                    let page = backend.tokens.events(&query).await.unwrap();
+                    assert!(page.events.len() <= query.limit as usize);
+                    let is_end = page.events.is_empty() || page.next.is_none();
+                    events.extend(page.events);
+                    query.after = page.next;
+                    if is_end {
+                        break;
+                    }
+                }
                 assert_eq!(events, expected, "{}", backend.name);
             }
         }
@@ -238,7 +282,7 @@ fn refusal(error: CommitError) -> Refusal {
             Refusal::Stale { change, current: current.as_deref().cloned().map(Box::new) }
         }
         CommitError::Taken { change, field } => Refusal::Taken { change, field },
-        CommitError::Store(_) => Refusal::Event,
+        CommitError::Store(_) => Refusal::Release,
         other => panic!("{other}"),
     }
 }

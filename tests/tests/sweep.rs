@@ -1,7 +1,6 @@
 //! What becomes of expired tokens, also while others renew them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU8;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -9,9 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Caller, Changes, Commit, CommitError, Event, EventKind, EventQuery, Expected, Intent,
-    KeyScheme, Lookup, StoreError, StoreErrorKind, SweepReport, Timestamp, Token, TokenChange,
-    TokenError, TokenId, TokenPage, TokenQuery, TokenService, TokenStore, Touch,
+    Caller, Changes, Commit, CommitError, Event, EventKind, EventPage, EventQuery, Expected,
+    Intent, KeyCheck, KeyScheme, KeyUsage, Lookup, StoreError, StoreErrorKind, StoreId,
+    SweepReport, Timestamp, Token, TokenChange, TokenError, TokenId, TokenPage, TokenQuery,
+    TokenService, TokenStore, Touch, UserId,
 };
 use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::backend::Backend;
@@ -182,8 +182,16 @@ impl TokenStore for ConfusedStore {
         self.0.find(lookup).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.0.pepper_ids().await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.0.owners(tokens).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.0.key_usage().await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.0.record_key_check(check).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -198,7 +206,7 @@ impl TokenStore for ConfusedStore {
         self.0.touch(touches).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.0.events(query).await
     }
 
@@ -208,6 +216,10 @@ impl TokenStore for ConfusedStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.0.changes()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.0.store_id()
     }
 }
 
@@ -282,7 +294,7 @@ async fn the_events_of_a_long_sweep_tell_when_each_happened() {
     scene.insert((0..300).map(token)).await;
     let store = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
     let clock = scene.clock.clone();
-    store.between_lists(move || async move { clock.advance(Duration::from_hours(1)) });
+    store.between_lists(move || async move { clock.advance(Duration::from_secs(3_600)) });
     assert_eq!(scene.over(store).await.sweep().await.unwrap().deleted, 300);
     let times: BTreeSet<_> = scene.events().await.iter().map(|event| event.at).collect();
     assert_eq!(times, [began, scene.now()].into());
@@ -297,7 +309,8 @@ async fn a_sweep_does_not_meet_again_what_it_has_renewed() {
     let store = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
     for _ in 0..10 {
         let clock = scene.clock.clone();
-        store.between_lists(move || async move { clock.advance(Duration::from_hours(9_000)) });
+        store
+            .between_lists(move || async move { clock.advance(Duration::from_secs(3600 * 9_000)) });
     }
     let report = scene.over(store).await.sweep().await.unwrap();
     assert_eq!(counts(report), (300, 0, 0));

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tokenkeep::{
-    Caller, Change, Commit, EventKind, EventQuery, FieldError, Intent, Lookup, ManualClock,
-    Revision, StoreErrorKind, Token, TokenChange, TokenError, TokenField, TokenId, TokenService,
-    TokenStore, UserId, UserStore,
+    Caller, Change, Commit, EventKind, EventQuery, Expected, FieldError, Intent, Lookup,
+    ManualClock, Revision, StoreErrorKind, Token, TokenChange, TokenError, TokenField, TokenId,
+    TokenService, TokenStore, UserId, UserStore,
 };
 use tokenkeep_memory::{FailingStore, MemoryStore};
 use tokenkeep_tests::backend::{Backend, KeptPostgres, Loaded, LoadedMemory, LoadedSqlite};
-use tokenkeep_tests::fixture::Fixture;
+use tokenkeep_tests::fixture::{Fixture, key_scheme};
 use tokenkeep_tests::meddling::{MeddledStore, change};
 use tokenkeep_tests::vectors::all_tokens;
 
@@ -31,7 +31,8 @@ impl Scene {
         let Backend { tokens: inner, users, .. } = LoadedMemory(&fixture).fresh();
         let store = Arc::new(MeddledStore::new(inner.clone()));
         let builder = TokenService::builder(store.clone(), users.clone())
-            .clock(Arc::new(ManualClock::at(fixture.now())));
+            .clock(Arc::new(ManualClock::at(fixture.now())))
+            .keys(key_scheme());
         let service = pollster::block_on(builder.open()).unwrap();
         Self { users, inner, store, service }
     }
@@ -49,7 +50,7 @@ impl Scene {
     }
 
     async fn event_count(&self) -> usize {
-        self.inner.events(&EventQuery::default()).await.unwrap().len()
+        self.inner.events(&EventQuery::default()).await.unwrap().events.len()
     }
 }
 
@@ -91,7 +92,8 @@ async fn an_expected_revision_that_is_lost_fails_at_once() {
     let scene = Scene::new();
     scene.meddle("theirs");
     scene.meddle("never happens");
-    let wanted = TokenChange::new().description("mine").expecting(Revision::FIRST);
+    let first = scene.service.retrieve(&ALICE, "alice-app").await.unwrap().version();
+    let wanted = TokenChange::new().description("mine").expecting(first);
     let error = scene.service.partial_update(&ALICE, "alice-app", wanted).await.unwrap_err();
     assert!(matches!(error, TokenError::Stale { current } if current.get() == 2), "{error:?}");
     let there = scene.service.retrieve(&ALICE, "alice-app").await.unwrap();
@@ -116,7 +118,7 @@ async fn a_token_that_takes_the_place_of_another_meanwhile_is_updated_in_its_ste
         let mut wanted = TokenChange::new().description(format!("wanted {expects}"));
         if expects {
             // The revision belongs to the token that was seen.
-            wanted = wanted.expecting(there.revision());
+            wanted = wanted.expecting(there.version());
         }
         let updated = scene.service.partial_update(&ALICE, "alice-app", wanted).await;
         match updated {
@@ -272,7 +274,7 @@ async fn an_inactive_or_unknown_caller_is_refused_everything() {
 async fn a_refusal_says_no_more_than_the_caller_may_know() {
     let scene = Scene::new();
     let unreadable = || TokenChange::from_json(b"{");
-    let stale = || unreadable().expecting(Revision::new(9).unwrap());
+    let stale = || unreadable().expecting(Expected::OneOf(Vec::new()));
     let bob = Caller::User(UserId::new(3));
     for (caller, change, code) in [
         (bob, stale(), "not_found"),
@@ -305,7 +307,8 @@ async fn every_change_has_its_event() {
     let renamed = TokenChange::new().identifier("s").description("text");
     scene.service.update(&ALICE, "r", renamed).await.unwrap();
     let query = EventQuery { token: Some(id), ..EventQuery::default() };
-    let events = scene.inner.events(&query).await.unwrap();
+    let mut events = scene.inner.events(&query).await.unwrap().events;
+    events.reverse();
     let told: Vec<_> = events.iter().map(|e| (e.kind, e.changed.to_string(), e.actor)).collect();
     assert_eq!(
         told,
@@ -327,7 +330,8 @@ async fn a_store_that_fails_is_reported_and_changes_nothing() {
     let memory: Arc<MemoryStore> = Arc::new(MemoryStore::new());
     fixture.load(&*memory, &*memory).await;
     let store = Arc::new(FailingStore::new(memory.clone()));
-    let service = TokenService::builder(store.clone(), memory.clone()).open().await.unwrap();
+    let builder = TokenService::builder(store.clone(), memory.clone()).keys(key_scheme());
+    let service = builder.open().await.unwrap();
     let before = all_tokens(&*memory).await;
     for (kind, retryable) in [
         (StoreErrorKind::Busy, true),
@@ -349,7 +353,7 @@ async fn a_store_that_fails_is_reported_and_changes_nothing() {
                 assert!(!told.contains("failing"), "the inside stays inside: {told}");
             }
             assert_eq!(all_tokens(&*memory).await, before);
-            assert_eq!(memory.events(&EventQuery::default()).await.unwrap(), []);
+            assert_eq!(memory.events(&EventQuery::default()).await.unwrap().events, []);
         }
     }
 }
@@ -364,7 +368,7 @@ fn every_acknowledged_update_of_many_callers_is_in_the_end() {
     everywhere.extend(postgres.as_ref().map(|kept| kept as &dyn Loaded));
     for loaded in everywhere {
         let backend = loaded.fresh();
-        let builder = backend.builder();
+        let builder = backend.builder().keys(key_scheme());
         let service = pollster::block_on(builder.open()).unwrap();
         let acknowledged: usize = std::thread::scope(|scope| {
             let callers: Vec<_> = (0..16)
@@ -393,7 +397,7 @@ fn every_acknowledged_update_of_many_callers_is_in_the_end() {
         assert_eq!(revisions, acknowledged, "{}", backend.name);
         let query = EventQuery { limit: 1_000, ..EventQuery::default() };
         let events = pollster::block_on(backend.tokens.events(&query)).unwrap();
-        assert_eq!(events.len(), acknowledged, "{}", backend.name);
+        assert_eq!(events.events.len(), acknowledged, "{}", backend.name);
         assert!(acknowledged >= 16, "{}: {acknowledged}", backend.name);
     }
 }

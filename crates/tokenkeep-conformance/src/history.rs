@@ -6,7 +6,26 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tokenkeep::Revision;
+use tokenkeep::{Revision, TokenId};
+
+/// Which version of a token a call saw or expects. A token that is created after another one of the same
+/// name was deleted is another token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// The token: any number that tells it from others of the same name.
+    pub token: u64,
+    /// Its revision.
+    pub revision: Revision,
+}
+
+impl Version {
+    /// Returns the version of a token, whose number is made of the last bytes of its id.
+    #[must_use]
+    pub fn new(token: TokenId, revision: Revision) -> Self {
+        let last = token.as_bytes().last_chunk().copied().unwrap_or_default();
+        Self { token: u64::from_be_bytes(last), revision }
+    }
+}
 
 /// What somebody asked of one token. Values and keys are numbers: a history gives each only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +41,15 @@ pub enum Operation {
     },
     /// Changes the field.
     Update {
-        /// At which revision, if at none other.
-        expected: Option<Revision>,
+        /// At which version, if at none other.
+        expected: Option<Version>,
         /// What it is to hold.
         value: u64,
     },
     /// Gives it another key.
     SetKey(u64),
     /// Deletes it.
-    Delete(Option<Revision>),
+    Delete(Option<Version>),
     /// Authenticates with a key that was its own at some time.
     Authenticate(u64),
 }
@@ -44,17 +63,17 @@ impl Operation {
 /// What the caller was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is there, at that revision and with that value.
-    Found(Revision, u64),
+    /// It is there, at that version and with that value.
+    Found(Version, u64),
     /// It is not there.
     Missing,
-    /// It was created, changed or given the key, and has that revision.
-    Written(Revision),
+    /// It was created, changed or given the key, and has that version.
+    Written(Version),
     /// It was deleted.
     Deleted,
     /// It was there already.
     Taken,
-    /// It has another revision than expected.
+    /// It is another token than expected, or has another revision.
     Stale,
     /// The key opens it.
     Accepted,
@@ -93,9 +112,18 @@ pub enum Verdict {
 /// A token that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Live {
+    /// `None` as long as no answer has told it: that of the create was lost.
+    token: Option<u64>,
     revision: Revision,
     value: u64,
     key: u64,
+}
+
+impl Live {
+    /// Whether the token can be this one.
+    fn can_be(&self, version: Version) -> bool {
+        self.token.is_none_or(|token| token == version.token) && self.revision == version.revision
+    }
 }
 
 type State = Option<Live>;
@@ -105,11 +133,12 @@ type State = Option<Live>;
 /// ```
 /// use std::time::Duration;
 /// use tokenkeep::Revision;
-/// use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, judge};
+/// use tokenkeep_conformance::{Call, Operation, Outcome, Verdict, Version, judge};
 ///
+/// let first = Version { token: 1, revision: Revision::FIRST };
 /// let call = |operation, outcome, began, ended| Call { operation, outcome, began, ended };
 /// let created = call(
-///     Operation::Create { value: 1, key: 1 }, Outcome::Written(Revision::FIRST), 0, 10,
+///     Operation::Create { value: 1, key: 1 }, Outcome::Written(first), 0, 10,
 /// );
 /// let patience = Duration::from_secs(1);
 /// let missed = |began, ended| call(Operation::Find, Outcome::Missing, began, ended);
@@ -217,27 +246,37 @@ impl Search<'_> {
 /// What the token is after a call, if the call can have been answered so; after one whose outcome is
 /// unknown, what it is if the call was done.
 fn after(state: State, call: &Call) -> Option<State> {
-    let done = done(state, call.operation);
+    let told = match call.outcome {
+        Outcome::Written(version) => Some(version),
+        _ => None,
+    };
     if call.outcome == Outcome::Unknown {
-        return Some(done?.1).filter(|after| *after != state);
+        return Some(done(state, call.operation, None)?).filter(|after| *after != state);
     }
-    let is_stale = |expected: Option<Revision>| match state {
-        Some(live) => expected.is_some_and(|expected| expected != live.revision),
-        None => false,
+    // The token of a create whose answer was lost can be any.
+    let is_stale = |expected: Option<Version>| {
+        let differs = |live: Live, expected: Version| {
+            live.token != Some(expected.token) || live.revision != expected.revision
+        };
+        state.zip(expected).is_some_and(|(live, expected)| differs(live, expected))
     };
     let is_true = match (call.operation, call.outcome) {
-        (Operation::Find, Outcome::Found(revision, value)) => {
-            state.is_some_and(|live| (live.revision, live.value) == (revision, value))
+        (Operation::Find, Outcome::Found(version, value)) => {
+            state.is_some_and(|live| live.can_be(version) && live.value == value)
         }
         (Operation::Create { .. }, Outcome::Taken) => state.is_some(),
-        (Operation::Create { .. }, _) | (_, Outcome::Written(_) | Outcome::Deleted) => {
-            return done.filter(|(outcome, _)| *outcome == call.outcome).map(|(_, after)| after);
+        (Operation::Delete(_), Outcome::Deleted) => return done(state, call.operation, None),
+        (_, Outcome::Written(version)) => {
+            let after = done(state, call.operation, told)?;
+            return after.is_some_and(|live| live.can_be(version)).then_some(after);
         }
         (Operation::Authenticate(key), outcome) => {
             let opens = state.is_some_and(|live| live.key == key);
             outcome == if opens { Outcome::Accepted } else { Outcome::Refused }
         }
-        (_, Outcome::Missing) => state.is_none(),
+        (_, Outcome::Missing) => {
+            state.is_none() && !matches!(call.operation, Operation::Create { .. })
+        }
         (Operation::Update { expected, .. } | Operation::Delete(expected), Outcome::Stale) => {
             is_stale(expected)
         }
@@ -246,29 +285,26 @@ fn after(state: State, call: &Call) -> Option<State> {
     is_true.then_some(state)
 }
 
-/// How an operation that writes is answered when it is done, and what the token is then; `None`
-/// where it cannot be done.
-fn done(state: State, operation: Operation) -> Option<(Outcome, State)> {
-    let changed = |live: Live, change: Live| {
-        let revision = live.revision.next()?;
-        Some((Outcome::Written(revision), Some(Live { revision, ..change })))
+/// What the token is once an operation that writes is done; `None` where it cannot be done. `told` is
+/// the version that the caller was told.
+fn done(state: State, operation: Operation, told: Option<Version>) -> Option<State> {
+    let told = told.map(|version| version.token);
+    let changed = |live: Live, expected: Option<Version>| {
+        let token = live.token.or(expected.map(|version| version.token)).or(told);
+        Some(Live { token, revision: live.revision.next()?, ..live })
+    };
+    let may = |live: Live, expected: Option<Version>| {
+        expected.is_none_or(|expected| live.can_be(expected))
     };
     match (operation, state) {
         (Operation::Create { value, key }, None) => {
-            let revision = Revision::FIRST;
-            Some((Outcome::Written(revision), Some(Live { revision, value, key })))
+            Some(Some(Live { token: told, revision: Revision::FIRST, value, key }))
         }
-        (Operation::Update { expected, value }, Some(live))
-            if expected.is_none_or(|expected| expected == live.revision) =>
-        {
-            changed(live, Live { value, ..live })
+        (Operation::Update { expected, value }, Some(live)) if may(live, expected) => {
+            Some(Some(Live { value, ..changed(live, expected)? }))
         }
-        (Operation::SetKey(key), Some(live)) => changed(live, Live { key, ..live }),
-        (Operation::Delete(expected), Some(live))
-            if expected.is_none_or(|expected| expected == live.revision) =>
-        {
-            Some((Outcome::Deleted, None))
-        }
+        (Operation::SetKey(key), Some(live)) => Some(Some(Live { key, ..changed(live, None)? })),
+        (Operation::Delete(expected), Some(live)) if may(live, expected) => Some(None),
         _ => None,
     }
 }
@@ -277,14 +313,18 @@ fn done(state: State, operation: Operation) -> Option<(Outcome, State)> {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_mins(1);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn call(operation: Operation, outcome: Outcome, began: u64, ended: u64) -> Call {
         Call { operation, outcome, began, ended }
     }
 
-    fn revision(number: u64) -> Revision {
-        Revision::new(number.try_into().unwrap()).unwrap()
+    fn revision(number: u64) -> Version {
+        version(1, number)
+    }
+
+    fn version(token: u64, number: u64) -> Version {
+        Version { token, revision: Revision::new(number.try_into().unwrap()).unwrap() }
     }
 
     fn created(began: u64, ended: u64) -> Call {
@@ -323,6 +363,25 @@ mod tests {
         let one = [created(0, 1), updated(Some(1), 2, 2, 9), call(stale, Outcome::Stale, 2, 9)];
         assert_eq!(judge(&one, PATIENCE), Verdict::Linearizable);
         assert_eq!(judge(&[one[0], one[2]], PATIENCE), Verdict::Impossible, "nobody else wrote");
+    }
+
+    #[test]
+    fn update_of_a_later_token_of_the_same_name_is_impossible() {
+        let delete = call(Operation::Delete(None), Outcome::Deleted, 2, 3);
+        let create = Operation::Create { value: 5, key: 5 };
+        let again = |outcome| call(create, outcome, 4, 5);
+        let update = Operation::Update { expected: Some(version(1, 1)), value: 6 };
+        let updated = |outcome| call(update, outcome, 6, 7);
+        let written = |token, number| Outcome::Written(version(token, number));
+        for (again, updated, verdict) in [
+            (again(written(2, 1)), updated(written(2, 2)), Verdict::Impossible),
+            (again(written(2, 1)), updated(written(1, 2)), Verdict::Impossible),
+            (again(written(2, 1)), updated(Outcome::Stale), Verdict::Linearizable),
+            (again(Outcome::Unknown), updated(Outcome::Stale), Verdict::Linearizable),
+        ] {
+            let calls = [created(0, 1), delete, again, updated];
+            assert_eq!(judge(&calls, PATIENCE), verdict, "{calls:?}");
+        }
     }
 
     #[test]

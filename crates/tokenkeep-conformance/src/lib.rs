@@ -40,7 +40,7 @@ mod sample;
 mod suite;
 
 pub use harness::{BoxFuture, Case, Harness, UserHarness};
-pub use history::{Call, Operation, Outcome, Verdict, judge};
+pub use history::{Call, Operation, Outcome, Verdict, Version, judge};
 #[doc(hidden)]
 pub use suite::__always;
 pub use suite::{STORE_CASES, USER_STORE_CASES, check_store, run_store_case, run_user_store_case};

@@ -1,14 +1,13 @@
 //! A store and a directory that fail on demand.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Changes, Commit, CommitError, Event, EventQuery, Lookup, Permission, Permissions, Profile,
-    StoreError, StoreErrorKind, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore,
-    Touch, UserDirectory, UserId,
+    Changes, Commit, CommitError, EventPage, EventQuery, KeyCheck, KeyUsage, Lookup, Permission,
+    Permissions, Profile, StoreError, StoreErrorKind, StoreId, Timestamp, Token, TokenId,
+    TokenPage, TokenQuery, TokenStore, Touch, UserDirectory, UserId,
 };
 
 /// Wraps a store and fails when it is told to, to test what a service does then.
@@ -128,9 +127,19 @@ impl TokenStore for FailingStore {
         self.inner.find(lookup).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
         self.calls.check()?;
-        self.inner.pepper_ids().await
+        self.inner.owners(tokens).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.calls.check()?;
+        self.inner.key_usage().await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.calls.check()?;
+        self.inner.record_key_check(check).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -150,7 +159,7 @@ impl TokenStore for FailingStore {
         self.inner.touch(touches).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.calls.check()?;
         self.inner.events(query).await
     }
@@ -162,6 +171,10 @@ impl TokenStore for FailingStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.inner.changes()
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.inner.store_id()
     }
 }
 
@@ -207,5 +220,9 @@ impl UserDirectory for FailingDirectory {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         self.inner.changes()
+    }
+
+    fn store_id(&self) -> Option<StoreId> {
+        self.inner.store_id()
     }
 }

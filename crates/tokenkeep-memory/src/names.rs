@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 use std::iter;
 
 use hashbrown::DefaultHashBuilder;
-use tokenkeep::{EventId, Lookup, Token, TokenId, UniqueField};
+use tokenkeep::{Lookup, Token, TokenId, UniqueField};
 
 /// How many parts the rows are divided into. A change locks four or five of them, so that two
 /// threads that change tokens at random meet in one of ten cases at most.
@@ -67,10 +67,6 @@ impl Hasher {
             Lookup::Marker(marker) => self.0.hash_one(marker),
             Lookup::KeyDigest(digest) => self.0.hash_one(digest),
         })
-    }
-
-    pub(crate) fn event(&self, id: EventId) -> Hash {
-        Hash(self.0.hash_one(id))
     }
 
     /// Where the names of a token are.

@@ -1,12 +1,12 @@
 //! Shards that are locked together: what a commit changes at once.
 
-use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokenkeep::{
-    Change, Commit, CommitError, Event, Lookup, Revision, StoreError, StoreErrorKind, Timestamp,
-    Token, TokenId, Touch, UniqueField,
+    Change, Commit, CommitError, Event, EventCursor, EventPage, EventQuery, Lookup, Revision,
+    StoreError, StoreErrorKind, Timestamp, Token, TokenId, Touch, UniqueField,
 };
 
 use crate::names::{Hash, Hasher, Places, name};
@@ -33,19 +33,21 @@ impl<G: Deref<Target = Shard>> Rows<'_, G> {
         self.shard(hash.shard())?.find(hash, lookup)
     }
 
-    /// Every token that is found here by names of that kind.
-    pub(crate) fn tokens(&self, kind: UniqueField) -> impl Iterator<Item = &Arc<Token>> {
-        self.shards.iter().flat_map(move |(_, shard)| shard.table(kind))
-    }
-
-    /// The events of one token in their order.
-    pub(crate) fn events_of(&self, token: TokenId) -> impl Iterator<Item = &Event> {
+    /// A page of the events of one token.
+    pub(crate) fn events_of(&self, token: TokenId, query: &EventQuery, page: &mut EventPage) {
         let hash = self.hasher.name(Lookup::Id(token));
-        let places = self.shard(hash.shard()).map(|shard| shard.events_of(hash, token));
-        places
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, at, id)| self.shard(self.hasher.event(*id).shard())?.event(*at, *id))
+        let Some(shard) = self.shard(hash.shard()) else {
+            return;
+        };
+        let below = query.after.map_or(u64::MAX, |after| after.number.saturating_add(1));
+        let mut events =
+            shard.events_of(hash, token, below).filter(|(_, event)| query.matches(event));
+        let limit = query.limit as usize;
+        page.events.extend(events.by_ref().take(limit).map(|(_, event)| event.clone()));
+        page.next = page
+            .next
+            .zip(events.next())
+            .map(|(next, (number, _))| EventCursor { number: *number, ..next });
     }
 }
 
@@ -57,14 +59,25 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
     }
 
     /// Does all of a commit, or nothing.
-    pub(crate) fn commit(&mut self, commit: Commit) -> Result<(), CommitError> {
-        let undo = self.apply(&commit.changes)?;
-        if let Err(error) = self.check_new(&commit.events) {
-            self.undo(undo);
-            return Err(error.into());
+    pub(crate) fn commit(
+        &mut self,
+        commit: Commit,
+        numbers: &AtomicU64,
+    ) -> Result<(), CommitError> {
+        if !commit.releases_are_replaced() {
+            let error = StoreError::new("memory", StoreErrorKind::Other);
+            return Err(error.with_source("a released token is not replaced").into());
         }
-        for event in commit.events {
-            self.append(event);
+        let found = self.apply(&commit.changes)?.0;
+        for (place, mut event) in commit.events.into_iter().enumerate() {
+            if let Some(Change::Remove { id }) = commit.changes.get(place)
+                && let Some((_, Some(removed))) = found.get(place)
+                && event.token == *id
+            {
+                event.identifier = removed.identifier.clone();
+                event.revision = removed.revision;
+            }
+            self.append(event, numbers);
         }
         Ok(())
     }
@@ -114,6 +127,17 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
             Change::Expect { id, expected } => {
                 return self.at_revision(place, *id, *expected).map(Some);
             }
+            Change::Remove { id } => {
+                if self.find(Lookup::Id(*id)).is_none() {
+                    return Err(CommitError::Stale { change: place, current: None });
+                }
+                None
+            }
+            Change::Release { id, expected } => {
+                let token = self.at_revision(place, *id, *expected)?;
+                self.release(&token);
+                return Ok(Some(token));
+            }
         };
         Ok(self.set(change.token_id(), after.as_ref()))
     }
@@ -159,7 +183,7 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
             if let Some(old) = old.filter(|old| Some(*old) != new) {
                 let hash = hasher.name(old);
                 if let Some(shard) = self.shard_mut(hash) {
-                    shard.remove(hash, old);
+                    shard.remove(hash, id, old);
                 }
             }
             if let (Some(new), Some(token)) = (new, after) {
@@ -172,6 +196,20 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
         before
     }
 
+    /// Takes every unique value but the id from a token.
+    fn release(&mut self, token: &Token) {
+        let hasher = self.hasher;
+        for field in UniqueField::ALL.into_iter().filter(|field| *field != UniqueField::Id) {
+            let Some(old) = name(token, field) else {
+                continue;
+            };
+            let hash = hasher.name(old);
+            if let Some(shard) = self.shard_mut(hash) {
+                shard.remove(hash, token.id, old);
+            }
+        }
+    }
+
     pub(crate) fn touch(&mut self, touch: &Touch) {
         let Some(token) = self.find(Lookup::Id(touch.token)) else {
             return;
@@ -182,35 +220,21 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
         }
     }
 
-    /// Refuses events of which one is there already.
-    fn check_new(&self, events: &[Event]) -> Result<(), StoreError> {
-        let mut places = BTreeSet::new();
-        let is_new = |event: &Event| {
-            let shard = self.shard(self.hasher.event(event.id).shard());
-            let is_there = shard.is_some_and(|shard| shard.event(event.at, event.id).is_some());
-            !is_there && (events.len() == 1 || places.insert((event.at, event.id)))
-        };
-        if events.iter().all(is_new) {
-            return Ok(());
-        }
-        let error = StoreError::new("memory", StoreErrorKind::Other);
-        Err(error.with_source("an event with this time and id is there already"))
-    }
-
-    fn append(&mut self, event: Event) {
-        let (hasher, place) = (self.hasher, (event.revision, event.at, event.id));
+    /// The number is drawn while the shard is locked: a reader, who locks all of them, meets no
+    /// event without those that have lower numbers.
+    fn append(&mut self, event: Event, numbers: &AtomicU64) {
+        let hasher = self.hasher;
         let hash = hasher.name(Lookup::Id(event.token));
         if let Some(shard) = self.shard_mut(hash) {
-            shard.note_event(hasher, hash, event.token, place);
-        }
-        if let Some(shard) = self.shard_mut(hasher.event(event.id)) {
-            shard.add_event(event);
+            let number = numbers.fetch_add(1, Ordering::Relaxed) + 1;
+            shard.add_event(hasher, hash, number, event);
         }
     }
 
-    /// Drops the events before a time, and tells how many.
-    pub(crate) fn prune(&mut self, before: Timestamp) -> u64 {
-        self.shards.iter_mut().map(|(_, shard)| shard.prune(before)).sum()
+    /// Deletes the events before a time. Returns how many they were and the highest of their numbers.
+    pub(crate) fn prune(&mut self, before: Timestamp) -> (u64, u64) {
+        let pruned = self.shards.iter_mut().map(|(_, shard)| shard.prune(before));
+        pruned.fold((0, 0), |(count, highest), (more, number)| (count + more, highest.max(number)))
     }
 }
 
@@ -229,7 +253,7 @@ impl Hasher {
             }
         }
         for event in &commit.events {
-            places = places.with(self.place_of(event.token)).with(self.event(event.id).shard());
+            places = places.with(self.place_of(event.token));
         }
         places
     }

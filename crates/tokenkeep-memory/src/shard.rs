@@ -3,30 +3,31 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use tokenkeep::{Event, EventId, Lookup, Revision, Timestamp, Token, TokenId, UniqueField};
+use tokenkeep::{Event, Lookup, Timestamp, Token, TokenId, UniqueField};
 
 use crate::names::{Hash, Hasher, kind, name};
 
-/// Where an event stands in the order of its token.
-pub(crate) type Place = (Revision, Timestamp, EventId);
+/// An event with its number in the order of commits.
+pub(crate) type Numbered = (u64, Event);
 
-/// The tokens of which a name falls here, the events of which the id does, and the places of the
-/// events of tokens of which the id does.
+/// The tokens of which a name falls here, and the events of the tokens of which the id does. What a
+/// scan reads is shared with it and copied by the first write after that, so that a scan holds no
+/// lock.
 #[derive(Default)]
 pub(crate) struct Shard {
-    by_id: HashTable<Arc<Token>>,
+    by_id: Arc<HashTable<Arc<Token>>>,
     by_identifier: HashTable<Arc<Token>>,
     by_marker: HashTable<Arc<Token>>,
     by_digest: HashTable<Arc<Token>>,
-    /// In the order of time and id. Most come last: a tree costs a write twice as much.
-    events: Vec<Event>,
-    /// The places of each token's events, in their order.
-    of_token: HashTable<(TokenId, Vec<Place>)>,
+    /// In the order of their numbers.
+    events: Arc<Vec<Numbered>>,
+    /// The numbers of each token's events, in their order.
+    of_token: HashTable<(TokenId, Vec<u64>)>,
 }
 
 impl Shard {
     /// The tokens that are found here by names of that kind.
-    pub(crate) const fn table(&self, kind: UniqueField) -> &HashTable<Arc<Token>> {
+    pub(crate) fn table(&self, kind: UniqueField) -> &HashTable<Arc<Token>> {
         match kind {
             UniqueField::Id => &self.by_id,
             UniqueField::Identifier => &self.by_identifier,
@@ -35,9 +36,9 @@ impl Shard {
         }
     }
 
-    const fn table_mut(&mut self, kind: UniqueField) -> &mut HashTable<Arc<Token>> {
+    fn table_mut(&mut self, kind: UniqueField) -> &mut HashTable<Arc<Token>> {
         match kind {
-            UniqueField::Id => &mut self.by_id,
+            UniqueField::Id => Arc::make_mut(&mut self.by_id),
             UniqueField::Identifier => &mut self.by_identifier,
             UniqueField::Managed => &mut self.by_marker,
             UniqueField::Key => &mut self.by_digest,
@@ -57,61 +58,69 @@ impl Shard {
         found.insert(token.clone());
     }
 
-    /// The events from a time on, in their order.
-    pub(crate) fn events_from(&self, time: Timestamp) -> &[Event] {
-        let first = self.events.partition_point(|event| event.at < time);
-        self.events.get(first..).unwrap_or_default()
+    /// The tokens whose id falls here, as they are now.
+    pub(crate) fn tokens(&self) -> Arc<HashTable<Arc<Token>>> {
+        self.by_id.clone()
     }
 
-    /// The event of that time and id, or where it would be.
-    fn place_of_event(&self, at: Timestamp, id: EventId) -> Result<usize, usize> {
-        match self.events.last() {
-            Some(last) if (last.at, last.id) >= (at, id) => {
-                self.events.binary_search_by_key(&(at, id), |event| (event.at, event.id))
-            }
-            _ => Err(self.events.len()),
-        }
+    /// The events of the tokens whose id falls here, as they are now.
+    pub(crate) fn events(&self) -> Arc<Vec<Numbered>> {
+        self.events.clone()
     }
 
-    pub(crate) fn event(&self, at: Timestamp, id: EventId) -> Option<&Event> {
-        self.events.get(self.place_of_event(at, id).ok()?)
-    }
-
-    /// Adds an event that is not there.
-    pub(crate) fn add_event(&mut self, event: Event) {
-        if let Err(place) = self.place_of_event(event.at, event.id) {
-            self.events.insert(place, event);
-        }
-    }
-
-    /// Where the events of a token are, in their order.
-    pub(crate) fn events_of(&self, hash: Hash, token: TokenId) -> &[Place] {
-        let of_token = self.of_token.find(hash.0, |(id, _)| *id == token);
-        of_token.map_or(&[], |(_, places)| places)
-    }
-
-    /// Notes where an event of a token is, which comes last in most cases.
-    pub(crate) fn note_event(&mut self, hasher: &Hasher, hash: Hash, token: TokenId, event: Place) {
-        let rehash = |(id, _): &(TokenId, Vec<Place>)| hasher.name(Lookup::Id(*id)).0;
+    /// Adds an event, whose number is the highest here.
+    pub(crate) fn add_event(&mut self, hasher: &Hasher, hash: Hash, number: u64, event: Event) {
+        let token = event.token;
+        let rehash = |(id, _): &(TokenId, Vec<u64>)| hasher.name(Lookup::Id(*id)).0;
         let of_token = self.of_token.entry(hash.0, |(id, _)| *id == token, rehash);
-        let (_, places) = of_token.or_insert_with(|| (token, Vec::new())).into_mut();
-        places.insert(places.partition_point(|place| *place < event), event);
+        of_token.or_insert_with(|| (token, Vec::new())).into_mut().1.push(number);
+        Arc::make_mut(&mut self.events).push((number, event));
     }
 
-    /// Drops the events before a time and the places of such, and tells how many events.
-    pub(crate) fn prune(&mut self, before: Timestamp) -> u64 {
-        self.of_token.retain(|(_, places)| {
-            places.retain(|(_, at, _)| *at >= before);
-            !places.is_empty()
+    /// The events of a token below a number, newest first.
+    pub(crate) fn events_of(
+        &self,
+        hash: Hash,
+        token: TokenId,
+        below: u64,
+    ) -> impl Iterator<Item = &Numbered> {
+        let of_token = self.of_token.find(hash.0, |(id, _)| *id == token);
+        let numbers = of_token.map_or(&[][..], |(_, numbers)| numbers);
+        let end = numbers.partition_point(|number| *number < below);
+        let newest_first = numbers.get(..end).unwrap_or_default().iter().rev();
+        newest_first.filter_map(|number| {
+            let place = self.events.binary_search_by_key(number, |(number, _)| *number).ok()?;
+            self.events.get(place)
+        })
+    }
+
+    /// Deletes the events before a time. Returns how many they were and the highest of their numbers.
+    pub(crate) fn prune(&mut self, before: Timestamp) -> (u64, u64) {
+        let (mut count, mut highest) = (0, 0);
+        if self.events.iter().all(|(_, event)| event.at >= before) {
+            return (count, highest);
+        }
+        let of_token = &mut self.of_token;
+        Arc::make_mut(&mut self.events).retain(|(number, event)| {
+            let stays = event.at >= before;
+            if !stays {
+                count += 1;
+                highest = highest.max(*number);
+            }
+            stays
         });
-        let pruned = self.events.partition_point(|event| event.at < before);
-        self.events.drain(..pruned);
-        pruned as u64
+        let events = &self.events;
+        of_token.retain(|(_, numbers)| {
+            numbers.retain(|number| events.binary_search_by_key(number, |(n, _)| *n).is_ok());
+            !numbers.is_empty()
+        });
+        (count, highest)
     }
 
-    /// Finds nobody by that name any more.
-    pub(crate) fn remove(&mut self, hash: Hash, old: Lookup<'_>) {
-        let found = self.table_mut(kind(old)).find_entry(hash.0, |token| is_named(token, old));
+    /// Takes a name from the token with this id. Another token may have it by now.
+    pub(crate) fn remove(&mut self, hash: Hash, id: TokenId, old: Lookup<'_>) {
+        let is_it = |token: &Arc<Token>| token.id == id && is_named(token, old);
+        let found = self.table_mut(kind(old)).find_entry(hash.0, is_it);
         if let Ok(found) = found {
             found.remove();
         }

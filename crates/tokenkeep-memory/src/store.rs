@@ -6,18 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::num::NonZeroU8;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use crossbeam_utils::CachePadded;
 use tokenkeep::{
-    ChangeCounters, Changes, Commit, CommitError, Event, EventQuery, KeyDigest, Lookup, StoreError,
-    Subject, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UniqueField,
+    Change, ChangeCounters, Changes, Commit, CommitError, EventCursor, EventPage, EventQuery,
+    KeyCheck, KeyUsage, Lookup, StoreError, StoreErrorKind, StoreId, Subject, Timestamp, Token,
+    TokenId, TokenPage, TokenQuery, TokenStore, Touch, UserId,
 };
 
 use crate::names::{Hasher, Places, SHARDS};
 use crate::rows::Rows;
+use crate::select::{self, Tokens};
 use crate::shard::Shard;
 use crate::sync::{
     RwLock, RwLockReadGuard, RwLockWriteGuard, ShardedLock, ShardedLockReadGuard,
@@ -27,6 +30,10 @@ use crate::users::Users;
 
 /// Keeps tokens, events and users in memory. What was acknowledged lasts as long as the store.
 ///
+/// No call waits for anything but locks that are held for microseconds. A list, and a page of the
+/// events of all tokens, reads a snapshot and yields to the executor after each 1,024 rows, so that it
+/// neither holds the caller's thread nor delays another call, and ends when its future is dropped.
+///
 /// See the [crate's page](crate) for an example.
 pub struct MemoryStore {
     hasher: Hasher,
@@ -34,6 +41,13 @@ pub struct MemoryStore {
     shards: Box<[CachePadded<RwLock<Shard>>]>,
     /// Read by every authentication and seldom changed: readers on two threads touch two locks.
     users: ShardedLock<Users>,
+    /// The check values of secrets.
+    checks: RwLock<Vec<KeyCheck>>,
+    /// The number of the newest event.
+    numbers: AtomicU64,
+    /// Written while all shards are locked.
+    pruned: RwLock<Pruned>,
+    id: StoreId,
     pub(crate) changes: Arc<ChangeCounters>,
 }
 
@@ -52,6 +66,10 @@ impl MemoryStore {
             hasher: Hasher::default(),
             shards: (0..SHARDS).map(|_| CachePadded::default()).collect(),
             users: ShardedLock::default(),
+            checks: RwLock::default(),
+            numbers: AtomicU64::new(0),
+            pruned: RwLock::default(),
+            id: random_id(),
             changes: Arc::default(),
         }
     }
@@ -78,6 +96,24 @@ impl MemoryStore {
         }
     }
 
+    /// The tokens of all shards at one moment.
+    fn tokens(&self) -> Tokens {
+        self.read_all().shards.iter().map(|(_, shard)| shard.tokens()).collect()
+    }
+
+    /// Refuses a cursor at which the trail cannot continue. Returns how often events were pruned.
+    fn check_cursor(&self, query: &EventQuery) -> Result<u64, StoreError> {
+        let pruned = read(&self.pruned);
+        if let Some(after) = &query.after {
+            let is_gone = query.token.is_none() && pruned.after(after);
+            let last = self.numbers.load(Ordering::Acquire);
+            if after.store != self.id || after.number > last || is_gone {
+                return Err(StoreError::new("memory", StoreErrorKind::InvalidCursor));
+            }
+        }
+        Ok(pruned.runs)
+    }
+
     fn write(&self, places: Places) -> Rows<'_, RwLockWriteGuard<'_, Shard>> {
         let locked = |number: usize| Some((number, write(self.shards.get(number)?)));
         Rows { hasher: &self.hasher, shards: places.numbers().filter_map(locked).collect() }
@@ -100,6 +136,39 @@ impl MemoryStore {
             places = now;
         }
     }
+}
+
+/// Which events were pruned, as far as a follower could miss them.
+#[derive(Debug, Default)]
+struct Pruned {
+    /// How often events were pruned.
+    runs: u64,
+    /// Of each run, the highest number, without those that a later run exceeds.
+    highest: Vec<(u64, u64)>,
+}
+
+impl Pruned {
+    fn note(&mut self, highest: u64) {
+        self.runs += 1;
+        self.highest.retain(|(_, earlier)| *earlier > highest);
+        self.highest.push((self.runs, highest));
+    }
+
+    /// Whether an event after the cursor was pruned since the cursor was returned.
+    fn after(&self, cursor: &EventCursor) -> bool {
+        let since = self.highest.iter().filter(|(run, _)| *run > cursor.prunes);
+        since.map(|(_, highest)| *highest).max() > Some(cursor.number)
+    }
+}
+
+/// An id that no other store has. The hasher's secret is the randomness that every platform has.
+fn random_id() -> StoreId {
+    let half = || std::hash::RandomState::new().hash_one(0_u8).to_be_bytes();
+    let mut bytes = [0; 16];
+    for (byte, random) in bytes.iter_mut().zip(half().into_iter().chain(half())) {
+        *byte = random;
+    }
+    StoreId::from_bytes(bytes)
 }
 
 impl Default for MemoryStore {
@@ -125,23 +194,49 @@ impl TokenStore for MemoryStore {
         Ok(self.find_now(lookup))
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        let rows = self.read_all();
-        let digests = rows.tokens(UniqueField::Key).map(|token| &token.key_digest);
-        let ids: BTreeSet<_> = digests.filter_map(KeyDigest::pepper_id).collect();
-        Ok(ids.into_iter().collect())
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        let owners = tokens.iter().filter_map(|id| Some(self.find_now(Lookup::Id(*id))?.owner));
+        Ok(owners.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        let tokens = self.tokens();
+        let usage = select::key_usage(&tokens).await;
+        Ok(KeyUsage { checks: read(&self.checks).clone(), ..usage })
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        let mut checks = write(&self.checks);
+        let recorded = checks.iter().find(|known| known.secret == check.secret).copied();
+        Ok(recorded.unwrap_or_else(|| {
+            checks.push(check);
+            check
+        }))
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        Ok(self.read_all().list(query))
+        let tokens = self.tokens();
+        let named = |user, text: &str| self.users().is_named(user, text);
+        Ok(select::list(&tokens, query, named).await)
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let about: Vec<_> =
             commit.changes.iter().map(|change| Subject::Token(change.token_id())).collect();
+        let deletes = |change: &Change| match change {
+            Change::Delete { id, .. } | Change::Remove { id } => Some(*id),
+            _ => None,
+        };
+        let deleted: Vec<_> = commit.changes.iter().filter_map(deletes).collect();
         let _changing = self.changes.begin(about);
-        let mut rows = self.write_where(|find| self.hasher.places_of_commit(&commit, find));
-        rows.commit(commit)
+        {
+            let mut rows = self.write_where(|find| self.hasher.places_of_commit(&commit, find));
+            rows.commit(commit, &self.numbers)?;
+        }
+        if !deleted.is_empty() && self.users().has_grants_on(&deleted) {
+            self.users_mut().forget_tokens(&deleted);
+        }
+        Ok(())
     }
 
     async fn touch(&self, touches: &[Touch]) -> Result<(), StoreError> {
@@ -154,15 +249,46 @@ impl TokenStore for MemoryStore {
         Ok(())
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        Ok(self.read_all().events(query))
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        if let Some(token) = query.token {
+            let place = Places::default().with(self.hasher.place_of(token));
+            let shards = place.numbers().filter_map(|n| Some((n, read(self.shards.get(n)?))));
+            let rows = Rows { hasher: &self.hasher, shards: shards.collect() };
+            let prunes = self.check_cursor(query)?;
+            let next = EventCursor { store: self.id, number: 0, prunes, event: None };
+            let mut page = EventPage { events: Vec::new(), next: Some(next) };
+            rows.events_of(token, query, &mut page);
+            return Ok(page);
+        }
+        let (shards, prunes) = {
+            let rows = self.read_all();
+            let shards: Vec<_> = rows.shards.iter().map(|(_, shard)| shard.events()).collect();
+            (shards, self.check_cursor(query)?)
+        };
+        let after = query.after.map_or(0, |after| after.number);
+        let mut next = EventCursor { store: self.id, number: after, prunes, event: None };
+        let events = select::events(&shards, query, after).await;
+        if let Some((number, event)) = events.last() {
+            (next.number, next.event) = (*number, Some(event.id));
+        }
+        let events = events.into_iter().map(|(_, event)| event).collect();
+        Ok(EventPage { events, next: Some(next) })
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.write(Places::ALL).prune(before))
+        let mut rows = self.write(Places::ALL);
+        let (count, highest) = rows.prune(before);
+        if count > 0 {
+            write(&self.pruned).note(highest);
+        }
+        Ok(count)
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         Some(self.changes.clone())
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.id
     }
 }

@@ -1,13 +1,13 @@
 //! Users, groups and permissions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Changes, Grant, Group, GroupId, Permission, Permissions, Profile, StoreError, Subject, TokenId,
-    User, UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Grant, Group, GroupId, Permission, Permissions, Profile, StoreError, StoreId, Subject,
+    TokenId, TokenStore, User, UserDirectory, UserId, UserStore, UserStoreError,
 };
 
 use crate::store::MemoryStore;
@@ -20,6 +20,8 @@ pub(crate) struct Users {
     groups: BTreeMap<GroupId, Arc<Group>>,
     /// What each user holds, globally under `None`.
     grants: BTreeMap<UserId, BTreeMap<Option<TokenId>, Permissions>>,
+    /// Who was given a permission on a token.
+    granted: HashMap<TokenId, BTreeSet<UserId>>,
 }
 
 impl Users {
@@ -88,6 +90,28 @@ impl Users {
         let grants = self.grants.get(&user);
         let held = |on| grants.and_then(|grants| grants.get(&on)).copied().unwrap_or_default();
         held(None).union(held(on))
+    }
+
+    /// Whether the username of a user contains a text in lower case.
+    pub(crate) fn is_named(&self, user: UserId, text: &str) -> bool {
+        let user = self.users.get(&user);
+        user.is_some_and(|user| user.username.to_ascii_lowercase().contains(text))
+    }
+
+    /// Whether somebody holds a permission on one of these tokens.
+    pub(crate) fn has_grants_on(&self, tokens: &[TokenId]) -> bool {
+        tokens.iter().any(|token| self.granted.contains_key(token))
+    }
+
+    /// Deletes the permissions that are held on these tokens.
+    pub(crate) fn forget_tokens(&mut self, tokens: &[TokenId]) {
+        for token in tokens {
+            for user in self.granted.remove(token).into_iter().flatten() {
+                if let Some(grants) = self.grants.get_mut(&user) {
+                    grants.remove(&Some(*token));
+                }
+            }
+        }
     }
 
     /// The grants from those of a user on.
@@ -166,6 +190,10 @@ impl UserDirectory for MemoryStore {
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         Some(self.changes.clone())
     }
+
+    fn store_id(&self) -> Option<StoreId> {
+        Some(TokenStore::store_id(self))
+    }
 }
 
 #[async_trait]
@@ -206,6 +234,9 @@ impl UserStore for MemoryStore {
         }
         let held = rows.grants.entry(user).or_default().entry(on).or_default();
         *held = held.with(permission);
+        if let Some(token) = on {
+            rows.granted.entry(token).or_default().insert(user);
+        }
         Ok(())
     }
 

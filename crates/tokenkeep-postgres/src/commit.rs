@@ -19,6 +19,9 @@ pub(crate) async fn commit(connections: &Connections, commit: &Commit) -> Result
         let kind = StoreErrorKind::Unsupported("text with NUL");
         return Err(error(kind, "PostgreSQL cannot keep it").into());
     }
+    if !commit.releases_are_replaced() {
+        return Err(error(StoreErrorKind::Other, "a released token is not replaced").into());
+    }
     for _ in 0..MAX_ATTEMPTS {
         let refused = match steps.as_slice() {
             [] => return Ok(()),
@@ -33,7 +36,7 @@ pub(crate) async fn commit(connections: &Connections, commit: &Commit) -> Result
         }
         // What stood in the way is there no more.
     }
-    Err(error(StoreErrorKind::Busy, "others changed the same tokens each time").into())
+    Err(error(StoreErrorKind::Busy, "gave up after repeated conflicts with other commits").into())
 }
 
 /// Returns the place of the step that was refused; then nothing was done.

@@ -36,7 +36,10 @@ pub(crate) async fn explain(
         }
     };
     let there = rows.iter().map(tokens::read).collect::<Result<Vec<_>, Fault>>()?;
-    Ok(reason(change, place, there))
+    let mut earlier = commit.changes.iter().take(place).rev();
+    let last = earlier.find(|earlier| earlier.token_id() == change.token_id());
+    let is_released = matches!(last, Some(Change::Release { .. }));
+    Ok(reason(change, place, there, is_released))
 }
 
 /// Asks in a transaction in which the steps before have been done; `None` when they cannot be done
@@ -60,7 +63,12 @@ async fn ask_behind(
 /// Asks for the token itself, and for those that have its unique values.
 fn in_the_way(change: &Change) -> Statement<'_> {
     let mut question = Statement::default();
-    question.push(concat!("SELECT ", tokens::columns!(), " FROM tokenkeep_token WHERE id = "));
+    // A released row has no identifier that could be read.
+    question.push(concat!(
+        "SELECT ",
+        tokens::columns!(),
+        " FROM tokenkeep_token WHERE identifier NOT LIKE '~%' AND (id = "
+    ));
     question.bind(*change.token_id().as_bytes());
     if let Change::Insert(token) | Change::Replace { token, .. } = change {
         question.push(" OR identifier = ");
@@ -70,10 +78,16 @@ fn in_the_way(change: &Change) -> Statement<'_> {
         question.push(" OR key_digest = ");
         question.bind(token.key_digest.as_bytes().as_slice());
     }
+    question.push(")");
     question
 }
 
-fn reason(change: &Change, place: usize, there: Vec<Token>) -> Option<CommitError> {
+fn reason(
+    change: &Change,
+    place: usize,
+    there: Vec<Token>,
+    is_released: bool,
+) -> Option<CommitError> {
     let taken = |token: &Token, look_at: &dyn Fn(UniqueField) -> bool| {
         let fields = UniqueField::ALL.into_iter().filter(|field| look_at(*field));
         let mut taken =
@@ -84,10 +98,13 @@ fn reason(change: &Change, place: usize, there: Vec<Token>) -> Option<CommitErro
         Change::Insert(token) => taken(token, &|_| true),
         Change::Replace { expected, fields, token } => {
             let taken = taken(token, &|field| field.is_among(*fields));
-            stale(token.id, *expected, place, there).or(taken)
+            if is_released { taken } else { stale(token.id, *expected, place, there).or(taken) }
         }
-        Change::Delete { id, expected } | Change::Expect { id, expected } => {
-            stale(*id, *expected, place, there)
+        Change::Delete { id, expected }
+        | Change::Expect { id, expected }
+        | Change::Release { id, expected } => stale(*id, *expected, place, there),
+        Change::Remove { .. } => {
+            there.is_empty().then_some(CommitError::Stale { change: place, current: None })
         }
     }
 }

@@ -72,6 +72,7 @@ mod connection;
 mod error;
 mod events;
 mod explain;
+mod keys;
 mod list;
 mod options;
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tokenkeep::{
-    Cursor, Filter, SearchWord, SortField, SortKey, SortValue, StoreError, Timestamp, TokenOrder,
-    TokenPage, TokenQuery, UserId, Visibility, Window,
+    Cursor, Filter, OwnerMatch, SearchWord, SortField, SortKey, SortValue, StoreError, Timestamp,
+    TokenOrder, TokenPage, TokenQuery, UserId, Visibility, Window,
 };
 use uuid::Uuid;
 
@@ -72,10 +72,13 @@ impl<'a> Statement<'a> {
         if let Visibility::Limited { owner, also } = &query.visibility {
             self.push(" AND (owner = ");
             self.bind(owner.get());
-            self.push(" OR id = ANY (");
-            let also = also.iter().map(|id| Uuid::from_bytes(*id.as_bytes()));
-            self.bind(Value::Uuids(also.collect()));
-            self.push("))");
+            if !also.is_empty() {
+                self.push(" OR id = ANY (");
+                let also = also.iter().map(|id| Uuid::from_bytes(*id.as_bytes()));
+                self.bind(Value::Uuids(also.collect()));
+                self.push(")");
+            }
+            self.push(")");
         }
         self.filter(&query.filter);
         for word in &query.search {
@@ -138,9 +141,22 @@ impl<'a> Statement<'a> {
     /// With the collation that the columns have, `lower` knows only ASCII, which is what is asked
     /// for.
     fn search(&mut self, word: &'a SearchWord) {
-        self.push(" AND (owner = ANY (");
-        self.bind(Value::Numbers(word.owners.iter().map(|owner| owner.get()).collect()));
-        self.push(")");
+        self.push(" AND (");
+        match &word.owners {
+            OwnerMatch::Listed(owners) => {
+                self.push("owner = ANY (");
+                self.bind(Value::Numbers(owners.iter().map(|owner| owner.get()).collect()));
+                self.push(")");
+            }
+            OwnerMatch::Directory if word.text.contains('\0') => self.push("FALSE"),
+            // A look-up by key for each token that the other conditions leave.
+            OwnerMatch::Directory => {
+                self.push("EXISTS (SELECT 1 FROM tokenkeep_user WHERE tokenkeep_user.id = ");
+                self.push("tokenkeep_token.owner AND strpos(lower(username), ");
+                self.bind(word.text.to_ascii_lowercase());
+                self.push(") > 0)");
+            }
+        }
         let texts = ["lower(identifier)", "intent", "lower(description)"];
         // No text has NUL in it, and the server would not hear of it.
         for text in texts.into_iter().filter(|_| !word.text.contains('\0')) {

@@ -172,7 +172,7 @@ impl PostgresOptions {
         let timeouts = (self.connect_timeout, self.statement_timeout);
         let connections = Connections::new(pool, timeouts, session, runtime);
         schema::migrate(&connections).await?;
-        Ok(PostgresStore::new(connections))
+        Ok(PostgresStore::new(connections).await?)
     }
 
     fn pool(&self, config: Config) -> Result<Pool, OpenError> {

@@ -1,8 +1,10 @@
 //! How the server runs the statements of this crate: every look-up enters an index.
 
+use std::collections::BTreeSet;
+
 use tokenkeep::{
-    Change, Commit, EventQuery, Filter, Intent, KeyDigest, Lookup, SortField, SortKey, Timestamp,
-    TokenId, TokenKey, TokenQuery, UserId, Window,
+    Change, Commit, EventQuery, Filter, Intent, KeyDigest, Lookup, OwnerMatch, SearchWord,
+    SortField, SortKey, Timestamp, TokenId, TokenKey, TokenQuery, UserId, Visibility, Window,
 };
 use tokenkeep_test_server::{Server, available};
 use tokio::runtime::Runtime;
@@ -22,7 +24,8 @@ const FILL: &str = "\
         1, 0, 0, null, true, '\\x00'::bytea || sha256(n::text::bytea), null \
       FROM generate_series(1, 20000) n; \
     INSERT INTO tokenkeep_event \
-      SELECT n, gen_random_uuid(), token.id, 'a', 1, 1, 'created', 0, null \
+        (place, at, id, token, identifier, owner, revision, kind, changed, actor) \
+      SELECT row_number() OVER (), n, gen_random_uuid(), token.id, 'a', 1, 1, 'created', 0, null \
       FROM generate_series(1, 5) n, tokenkeep_token token; \
     INSERT INTO tokenkeep_user \
       SELECT n, gen_random_uuid(), 'user-' || n, sha256(n::text::bytea), '', '', null, true, \
@@ -55,6 +58,14 @@ impl Planner {
     fn lists_by(&self, index: &str, query: &TokenQuery) {
         let page = Statement::page(query, &query.token_order());
         self.enters(index, &page.sql, &page.values);
+    }
+
+    /// The index has the rows in the order that is asked for: a page costs its own tokens.
+    fn lists_in_order_by(&self, index: &str, query: &TokenQuery) {
+        let page = Statement::page(query, &query.token_order());
+        self.enters(index, &page.sql, &page.values);
+        let plan = self.plan(&page.sql, &page.values);
+        assert!(!plan.contains("Sort"), "{}\n{plan}", page.sql);
     }
 }
 
@@ -98,22 +109,39 @@ fn looks_up(planner: &Planner) {
 fn lists(planner: &Planner) {
     let by = |field| vec![SortKey { field, descending: false }];
     let of = |filter| TokenQuery { filter, ..TokenQuery::default() };
-    planner.lists_by("tokenkeep_token_identifier", &TokenQuery::default());
-    let mut query = TokenQuery { order: by(SortField::Id), ..TokenQuery::default() };
-    planner.lists_by("tokenkeep_token_pkey", &query);
     let token = tokenkeep_token();
-    let cursor = Some(query.token_order().behind(&token));
-    query.window = Window::After { cursor, limit: 100 };
-    planner.lists_by("tokenkeep_token_pkey", &query);
-
-    let owned = of(Filter { owner: Some(UserId::new(7)), ..Filter::default() });
-    planner.lists_by("tokenkeep_token_owner", &owned);
     let expired_before = Timestamp::from_micros(20_000);
     let expired = of(Filter { expired_before, ..Filter::default() });
+    for (index, query) in [
+        ("tokenkeep_token_identifier", TokenQuery::default()),
+        ("tokenkeep_token_pkey", TokenQuery { order: by(SortField::Id), ..TokenQuery::default() }),
+        ("tokenkeep_token_owner", of(Filter { owner: Some(UserId::new(7)), ..Filter::default() })),
+        (
+            "tokenkeep_token_owner",
+            TokenQuery {
+                visibility: Visibility::Limited { owner: UserId::new(7), also: BTreeSet::new() },
+                ..TokenQuery::default()
+            },
+        ),
+        (
+            "tokenkeep_token_expires",
+            TokenQuery { order: by(SortField::Expires), ..expired.clone() },
+        ),
+    ] {
+        planner.lists_in_order_by(index, &query);
+        let cursor = Some(query.token_order().behind(&token));
+        let window = Window::After { cursor, limit: 100 };
+        planner.lists_in_order_by(index, &TokenQuery { window, ..query });
+    }
     planner.lists_by("tokenkeep_token_expires", &expired);
+    // Of a caller who sees few tokens, the usernames of their owners alone are read.
+    let visibility =
+        Visibility::Limited { owner: UserId::new(7), also: BTreeSet::from([token.id]) };
+    let word = SearchWord { text: "user".into(), owners: OwnerMatch::Directory };
+    let search = vec![word];
     planner.lists_by(
-        "tokenkeep_token_expires",
-        &TokenQuery { order: by(SortField::Expires), ..expired },
+        "tokenkeep_token_owner",
+        &TokenQuery { visibility, search, ..TokenQuery::default() },
     );
     let managed_prefix = Some("process-7/".into());
     planner.lists_by("tokenkeep_token_marked", &of(Filter { managed_prefix, ..Filter::default() }));
@@ -125,13 +153,13 @@ fn reads_events(planner: &Planner) {
             "tokenkeep_event_token",
             EventQuery { token: Some(TokenId::from_bytes([1; 16])), ..EventQuery::default() },
         ),
-        ("tokenkeep_event_pkey", EventQuery::default()),
+        ("tokenkeep_event_place", EventQuery::default()),
         (
-            "tokenkeep_event_pkey",
-            EventQuery { from: Timestamp::from_micros(3), ..EventQuery::default() },
+            "tokenkeep_event_at",
+            EventQuery { from: Timestamp::from_micros(5), ..EventQuery::default() },
         ),
     ] {
-        let select = Statement::of_events(&query);
+        let select = Statement::of_events(&query).unwrap();
         planner.enters(index, &select.sql, &select.values);
     }
 }
@@ -144,6 +172,8 @@ fn changes(planner: &Planner) {
         Change::replace(&before, after),
         Change::Delete { id: before.id, expected: before.revision },
         Change::Expect { id: before.id, expected: before.revision },
+        Change::Remove { id: before.id },
+        Change::Release { id: before.id, expected: before.revision },
     ];
     let commit = Commit { changes, events: Vec::new() };
     for step in Statement::steps_of(&commit) {

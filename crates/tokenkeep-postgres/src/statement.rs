@@ -41,20 +41,45 @@ impl Wanted {
 impl<'a> Statement<'a> {
     /// The steps of a commit: its changes, then its events. Each finds a row when it has done its
     /// work, and none when a token is not at the expected revision. One change with one event, what
-    /// most commits are, is one step.
+    /// most commits are, is one step, and so is each change with its event where tokens are removed.
     pub(crate) fn steps_of(commit: &'a Commit) -> Vec<Self> {
-        if let ([change], [event]) = (commit.changes.as_slice(), commit.events.as_slice()) {
-            return vec![Self::step(|step| {
-                step.change(change);
-                step.push("), trail AS (");
-                // Written if the change is done, and after it.
-                step.event(event);
-                step.push(" FROM done");
-            })];
+        // A remove writes what it found into its event.
+        let is_removal = |change: &Change| matches!(change, Change::Remove { .. });
+        let with_event = match (commit.changes.as_slice(), commit.events.as_slice()) {
+            ([change], [event]) => !is_removal(change) || change.token_id() == event.token,
+            (changes, _) => changes.iter().any(is_removal),
+        };
+        let mut events = commit.events.iter();
+        let mut steps = Vec::with_capacity(commit.changes.len() + 1);
+        for change in &commit.changes {
+            let event = events.as_slice().first().filter(|event| {
+                with_event && (commit.changes.len() == 1 || event.token == change.token_id())
+            });
+            if event.is_some() {
+                events.next();
+            }
+            steps.push(Self::step(|step| step.change_with(change, event)));
         }
-        let changes = commit.changes.iter().map(|change| Self::step(|step| step.change(change)));
-        let events = Some(&commit.events).filter(|events| !events.is_empty());
-        changes.chain(events.map(|events| Self::step(|step| step.events(events)))).collect()
+        let rest = events.as_slice();
+        if !rest.is_empty() {
+            steps.push(Self::step(|step| step.events(rest)));
+        }
+        steps
+    }
+
+    /// A change with the event that is written if the change is done, and after it.
+    fn change_with(&mut self, change: &'a Change, event: Option<&'a Event>) {
+        self.change(change);
+        if let Change::Delete { id, .. } | Change::Remove { id } = change {
+            self.push("), forgotten AS (DELETE FROM tokenkeep_permission WHERE token = ");
+            self.bind(Value::Sixteen(*id.as_bytes()));
+            self.push(" AND token <> '' AND EXISTS (SELECT 1 FROM done)");
+        }
+        if let Some(event) = event {
+            self.push("), trail AS (");
+            self.event(event, matches!(change, Change::Remove { .. }));
+            self.push(" FROM done");
+        }
     }
 
     fn step(write: impl FnOnce(&mut Self)) -> Self {
@@ -105,6 +130,21 @@ impl<'a> Statement<'a> {
                 self.push("SELECT 1 FROM tokenkeep_token");
                 self.at(*id.as_bytes(), expected.get());
                 self.push(" FOR UPDATE");
+            }
+            Change::Remove { id } => {
+                self.push("DELETE FROM tokenkeep_token WHERE id = ");
+                self.bind(*id.as_bytes());
+                self.push(" RETURNING identifier, revision");
+            }
+            Change::Release { id, expected } => {
+                // Values that no token has: an identifier that is no slug, a digest that is too short.
+                self.push(
+                    "UPDATE tokenkeep_token SET identifier = '~' || id::text, managed = NULL",
+                );
+                self.push(", managed_digest = NULL, key_digest = ");
+                self.bind(Value::Sixteen(*id.as_bytes()));
+                self.at(*id.as_bytes(), expected.get());
+                self.push(" RETURNING 1");
             }
         }
     }
@@ -184,15 +224,28 @@ impl<'a> Statement<'a> {
         self.bind(value);
     }
 
-    fn event(&mut self, event: &'a Event) {
+    /// Writes an event. That of a removed token has the identifier and the revision that were found.
+    fn event(&mut self, event: &'a Event, is_of_removed: bool) {
         self.push(APPEND);
         self.bind_all([
             event.at.as_micros().into(),
             (*event.id.as_bytes()).into(),
             (*event.token.as_bytes()).into(),
-            event.identifier.as_str().into(),
-            event.owner.get().into(),
-            event.revision.get().into(),
+        ]);
+        self.push(", ");
+        if is_of_removed {
+            self.push("done.identifier, ");
+            self.bind(event.owner.get());
+            self.push(", done.revision");
+        } else {
+            self.bind_all([
+                event.identifier.as_str().into(),
+                event.owner.get().into(),
+                event.revision.get().into(),
+            ]);
+        }
+        self.push(", ");
+        self.bind_all([
             event.kind.as_str().into(),
             i64::from(event.changed.bits()).into(),
             actor(event).into(),

@@ -1,25 +1,26 @@
 //! The store: what the traits ask for, sent to one of the connections.
 
-use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Changes, Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission,
-    Permissions, Profile, StoreError, Timestamp, Token, TokenId, TokenPage, TokenQuery, TokenStore,
-    Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Commit, CommitError, EventPage, EventQuery, Grant, Group, GroupId, KeyCheck, KeyUsage,
+    Lookup, Permission, Permissions, Profile, StoreError, StoreId, Timestamp, Token, TokenId,
+    TokenPage, TokenQuery, TokenStore, Touch, User, UserDirectory, UserId, UserStore,
+    UserStoreError,
 };
 
 use crate::error::OpenError;
 use crate::options::PostgresOptions;
 use crate::pool::Connections;
-use crate::{commit, events, list, tokens, user_list, users};
+use crate::{commit, events, keys, list, tokens, user_list, users};
 
 /// Keeps tokens, events and users in a PostgreSQL database, which any number of instances may share.
 ///
 /// See the [crate's page](crate) for an example.
 #[derive(Debug)]
 pub struct PostgresStore {
+    id: StoreId,
     pub(crate) connections: Connections,
 }
 
@@ -33,8 +34,9 @@ impl PostgresStore {
         PostgresOptions::new().connect(url).await
     }
 
-    pub(crate) fn new(connections: Connections) -> Self {
-        Self { connections }
+    /// A store on a database that has the schema.
+    pub(crate) async fn new(connections: Connections) -> Result<Self, StoreError> {
+        Ok(Self { id: events::store_id(&connections).await?, connections })
     }
 
     /// Runs a call on the runtime that the connections live on.
@@ -49,8 +51,16 @@ impl TokenStore for PostgresStore {
         self.run(|connections| tokens::find(connections, lookup)).await
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.run(tokens::pepper_ids).await
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        self.run(|connections| tokens::owners(connections, tokens)).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.run(keys::usage).await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        self.run(|connections| keys::record(connections, check)).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
@@ -65,8 +75,8 @@ impl TokenStore for PostgresStore {
         self.run(|connections| tokens::touch(connections, touches)).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.run(|connections| events::select(connections, query)).await
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        self.run(|connections| events::select(connections, self.id, query)).await
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -75,6 +85,10 @@ impl TokenStore for PostgresStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         None
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.id
     }
 }
 
@@ -114,6 +128,10 @@ impl UserDirectory for PostgresStore {
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         None
+    }
+
+    fn store_id(&self) -> Option<StoreId> {
+        Some(self.id)
     }
 }
 

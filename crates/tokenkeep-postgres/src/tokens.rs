@@ -1,7 +1,6 @@
 //! Rows of tokens.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use tokenkeep::{
@@ -56,24 +55,16 @@ pub(crate) fn finding(lookup: Lookup<'_>) -> (&'static str, Value<'_>) {
     }
 }
 
-/// The peppers that digests name: one look-up in the index for each.
-pub(crate) async fn pepper_ids(connections: &Connections) -> Result<Vec<NonZeroU8>, StoreError> {
-    let sql = "WITH RECURSIVE pepper (digest) AS (\
-           (SELECT key_digest FROM tokenkeep_token WHERE key_digest >= $1 \
-            ORDER BY key_digest LIMIT 1) \
-           UNION ALL \
-           SELECT (SELECT key_digest FROM tokenkeep_token \
-                   WHERE key_digest > substring(pepper.digest FROM 1 FOR 1) || $2 \
-                   ORDER BY key_digest LIMIT 1) \
-           FROM pepper WHERE pepper.digest IS NOT NULL\
-         ) SELECT digest FROM pepper WHERE digest IS NOT NULL";
-    // No digest comes behind its pepper's id with so many of the highest byte.
-    let (first, last) = ([1], [u8::MAX; KeyDigest::BYTES]);
-    let values = [first.as_slice().into(), last.as_slice().into()];
-    let rows = connections.query(sql, &values).await?;
-    let digests = rows.iter().map(|row| read_digest(&mut Columns::of(row, "tokenkeep_token")));
-    let ids = digests.filter_map(|digest| digest.map(|digest| digest.pepper_id()).transpose());
-    Ok(ids.collect::<Result<_, Fault>>()?)
+/// The owners of tokens, each once.
+pub(crate) async fn owners(
+    connections: &Connections,
+    ids: &[TokenId],
+) -> Result<Vec<UserId>, StoreError> {
+    let sql = "SELECT DISTINCT owner FROM tokenkeep_token WHERE id = ANY ($1)";
+    let ids = ids.iter().map(|id| Uuid::from_bytes(*id.as_bytes())).collect();
+    let rows = connections.query(sql, &[Value::Uuids(ids)]).await?;
+    let owner = |row: &Row| Columns::of(row, "tokenkeep_token").get("owner").map(UserId::new);
+    Ok(rows.iter().map(owner).collect::<Result<_, Fault>>()?)
 }
 
 /// A token from a row of `columns!()`.

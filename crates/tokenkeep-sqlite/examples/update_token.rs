@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokenkeep::{
     Caller, Clock, EventQuery, Group, GroupId, Intent, Permission, Revision, SystemClock,
-    TokenChange, TokenError, TokenService, TokenStore, User, UserId, UserStore,
+    TokenChange, TokenError, TokenId, TokenService, TokenStore, User, UserId, UserStore,
 };
 use tokenkeep_sqlite::SqliteStore;
 use uuid::Uuid;
@@ -73,17 +73,17 @@ async fn ensure_users(users: &SqliteStore) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Creates the token unless an earlier run has, and returns the revision that it is at.
-async fn ensure_token(tokens: &TokenService) -> Result<Revision, TokenError> {
+/// Creates the token unless an earlier run has, and returns its version.
+async fn ensure_token(tokens: &TokenService) -> Result<(TokenId, Revision), TokenError> {
     match tokens.retrieve(&Caller::System, "ci").await {
-        Ok(view) => Ok(view.revision()),
+        Ok(view) => Ok(view.version()),
         Err(TokenError::NotFound) => {
             let new = TokenChange::new()
                 .identifier("ci")
                 .owner(ALICE)
                 .intent(Intent::AppPassword)
                 .description("created by the example");
-            Ok(tokens.create(&Caller::System, new).await?.view.revision())
+            Ok(tokens.create(&Caller::System, new).await?.view.version())
         }
         Err(error) => Err(error),
     }
@@ -136,7 +136,7 @@ async fn forbidden(tokens: &TokenService) -> Result<(), Box<dyn Error>> {
 }
 
 /// A change that is based on an older revision is not applied to a newer one.
-async fn stale(tokens: &TokenService, seen: Revision) -> Result<(), Box<dyn Error>> {
+async fn stale(tokens: &TokenService, seen: (TokenId, Revision)) -> Result<(), Box<dyn Error>> {
     let change = TokenChange::new().description("based on old news").expecting(seen);
     let answer = tokens.partial_update(&Caller::User(ALICE), "ci", change).await;
     heading("Stale: based on a revision that is no more")?;
@@ -147,8 +147,8 @@ async fn stale(tokens: &TokenService, seen: Revision) -> Result<(), Box<dyn Erro
 async fn recorded(tokens: &TokenService, store: &SqliteStore) -> Result<(), Box<dyn Error>> {
     let id = tokens.retrieve(&Caller::User(ALICE), "ci").await?.token.id;
     heading("What the events say")?;
-    let events = store.events(&EventQuery { token: Some(id), ..EventQuery::default() }).await?;
-    for event in events {
+    let page = store.events(&EventQuery { token: Some(id), ..EventQuery::default() }).await?;
+    for event in page.events {
         writeln!(io::stdout(), "{event}")?;
     }
     Ok(())

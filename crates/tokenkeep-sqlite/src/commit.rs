@@ -3,12 +3,14 @@
 use rusqlite::types::ToSql;
 use rusqlite::{CachedStatement, Connection, ErrorCode, params};
 use tokenkeep::{
-    Change, Commit, CommitError, Lookup, Revision, Token, TokenField, TokenFields, TokenId,
+    Change, Commit, CommitError, Event, Lookup, Revision, Token, TokenField, TokenFields, TokenId,
     UniqueField,
 };
 
+use crate::error::refused;
+use crate::events::{self, Heads};
+use crate::tokens;
 use crate::writer::Undone;
-use crate::{events, tokens};
 
 /// Which row a statement changes: that of a token at the expected revision.
 macro_rules! at_revision {
@@ -19,30 +21,99 @@ macro_rules! at_revision {
 
 /// Does a commit. When it returns an error, the caller undoes what was done.
 pub(crate) fn apply(connection: &Connection, commit: &Commit) -> Result<(), Undone<CommitError>> {
+    if !commit.releases_are_replaced() {
+        return Err(Undone::Refused(refused("a released token is not replaced").into()));
+    }
+    // First, while the rows still lead to the events before these.
+    let mut heads = events::append(connection, &commit.events)?;
     for (place, change) in commit.changes.iter().enumerate() {
+        let head = heads.of(change.token_id());
         match change {
-            Change::Insert(token) => insert(connection, place, token)?,
+            Change::Insert(token) => insert(connection, place, token, head)?,
             Change::Replace { expected, fields, token } => {
-                replace(connection, place, token, *fields, *expected)?;
+                replace(connection, place, token, *fields, *expected, head)?;
             }
-            Change::Delete { id, expected } => {
-                let mut delete =
-                    connection.prepare_cached(concat!("DELETE FROM token", at_revision!()))?;
-                let deleted = delete.execute(params![id.as_bytes(), expected.get()])?;
-                check_done(connection, place, *id, deleted)?;
-            }
-            Change::Expect { id, expected } => {
-                let mut expect =
-                    connection.prepare_cached(concat!("SELECT 1 FROM token", at_revision!()))?;
-                let found = expect.exists(params![id.as_bytes(), expected.get()])?;
-                check_done(connection, place, *id, found.into())?;
-            }
+            Change::Delete { id, expected } => delete(connection, place, *id, *expected, head)?,
+            Change::Expect { id, expected } => expect(connection, place, *id, *expected, head)?,
+            Change::Remove { id } => remove(connection, place, *id, &commit.events, &heads)?,
+            Change::Release { id, expected } => release(connection, place, *id, *expected)?,
         }
+        heads.note_changed(change.token_id());
     }
-    for event in &commit.events {
-        events::append(connection, event)?;
-    }
+    Ok(heads.keep(connection)?)
+}
+
+fn expect(
+    connection: &Connection,
+    place: usize,
+    id: TokenId,
+    expected: Revision,
+    head: Option<i64>,
+) -> Result<(), Undone<CommitError>> {
+    let found = if head.is_some() {
+        let mut expect = connection
+            .prepare_cached(concat!("UPDATE token SET last_event = :head", at_revision!()))?;
+        expect.execute(params![head, id.as_bytes(), expected.get()])?
+    } else {
+        let mut expect =
+            connection.prepare_cached(concat!("SELECT 1 FROM token", at_revision!()))?;
+        expect.exists(params![id.as_bytes(), expected.get()])?.into()
+    };
+    check_done(connection, place, id, found)
+}
+
+fn delete(
+    connection: &Connection,
+    place: usize,
+    id: TokenId,
+    expected: Revision,
+    head: Option<i64>,
+) -> Result<(), Undone<CommitError>> {
+    // The trail outlives the token.
+    events::keep_head(connection, id, head)?;
+    let mut delete = connection.prepare_cached(concat!("DELETE FROM token", at_revision!()))?;
+    let deleted = delete.execute(params![id.as_bytes(), expected.get()])?;
+    check_done(connection, place, id, deleted)?;
+    let mut forget = connection
+        .prepare_cached("DELETE FROM user_permission WHERE token = ?1 AND token <> x''")?;
+    forget.execute([id.as_bytes()])?;
     Ok(())
+}
+
+/// Deletes a token at any revision, and writes what it was into the event at the same place.
+fn remove(
+    connection: &Connection,
+    place: usize,
+    id: TokenId,
+    events: &[Event],
+    heads: &Heads,
+) -> Result<(), Undone<CommitError>> {
+    let Some(found) = tokens::find(connection, Lookup::Id(id))? else {
+        let stale = CommitError::Stale { change: place, current: None };
+        return Err(Undone::Refused(stale));
+    };
+    if events.get(place).is_some_and(|event| event.token == id) {
+        let mut update = connection
+            .prepare_cached("UPDATE event SET identifier = ?1, revision = ?2 WHERE number = ?3")?;
+        let number = heads.number_of(place);
+        update.execute(params![found.identifier.as_str(), found.revision.get(), number])?;
+    }
+    delete(connection, place, id, found.revision, heads.of(id))
+}
+
+/// Replaces the unique values of a token by some that no token has.
+fn release(
+    connection: &Connection,
+    place: usize,
+    id: TokenId,
+    expected: Revision,
+) -> Result<(), Undone<CommitError>> {
+    let mut release = connection.prepare_cached(concat!(
+        "UPDATE token SET identifier = '~' || hex(:id), managed = NULL, key_digest = :id",
+        at_revision!()
+    ))?;
+    let released = release.execute(params![id.as_bytes(), expected.get()])?;
+    check_done(connection, place, id, released)
 }
 
 /// A conditional statement has done its work if it found a row; else the token is stale.
@@ -59,17 +130,26 @@ fn check_done(
     Err(Undone::Refused(CommitError::Stale { change, current }))
 }
 
-fn insert(connection: &Connection, place: usize, token: &Token) -> Result<(), Undone<CommitError>> {
-    insert_row(connection, token)
+fn insert(
+    connection: &Connection,
+    place: usize,
+    token: &Token,
+    head: Option<i64>,
+) -> Result<(), Undone<CommitError>> {
+    insert_row(connection, token, head)
         .map_err(|error| taken_or(error, connection, place, token, |_| true))
 }
 
-pub(crate) fn insert_row(connection: &Connection, token: &Token) -> Result<(), rusqlite::Error> {
+pub(crate) fn insert_row(
+    connection: &Connection,
+    token: &Token,
+    head: Option<i64>,
+) -> Result<(), rusqlite::Error> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO token (id, identifier, intent, owner, description, expires, expiring, \
          managed, revision, created, updated, last_used, owner_may_view_key, key_digest, \
-         sealed_key) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         sealed_key, last_event) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
     insert.execute(params![
         token.id.as_bytes(),
@@ -87,6 +167,7 @@ pub(crate) fn insert_row(connection: &Connection, token: &Token) -> Result<(), r
         token.owner_may_view_key,
         token.key_digest.as_bytes(),
         token.sealed_key.as_ref().map(|key| key.as_bytes()),
+        head,
     ])?;
     Ok(())
 }
@@ -99,12 +180,17 @@ fn replace(
     token: &Token,
     fields: TokenFields,
     expected: Revision,
+    head: Option<i64>,
 ) -> Result<(), Undone<CommitError>> {
-    let mut update = Binder::of(connection.prepare_cached(&update_sql(fields))?);
+    let sql = update_sql(fields, head.is_some());
+    let mut update = Binder::of(connection.prepare_cached(&sql)?);
     update.bind(token.revision.get())?;
     update.bind(token.updated.as_micros())?;
     for field in fields.iter() {
         bind_field(&mut update, token, field)?;
+    }
+    if head.is_some() {
+        update.bind(head)?;
     }
     update.bind(token.id.as_bytes())?;
     update.bind(expected.get())?;
@@ -116,7 +202,7 @@ fn replace(
     }
 }
 
-fn update_sql(fields: TokenFields) -> String {
+fn update_sql(fields: TokenFields, has_event: bool) -> String {
     let mut sql = String::from("UPDATE token SET revision = ?, updated = ?");
     for field in fields.iter() {
         sql.push_str(match field {
@@ -130,6 +216,9 @@ fn update_sql(fields: TokenFields) -> String {
             TokenField::Key => ", key_digest = ?, sealed_key = ?",
             TokenField::OwnerMayViewKey => ", owner_may_view_key = ?",
         });
+    }
+    if has_event {
+        sql.push_str(", last_event = ?");
     }
     sql.push_str(at_revision!());
     sql

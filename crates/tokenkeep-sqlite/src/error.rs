@@ -167,6 +167,8 @@ pub(crate) enum Fault {
     Damaged(String),
     /// A setting that did not take.
     Setting(&'static str),
+    /// A cursor of another store or of another history of this one.
+    InvalidCursor,
 }
 
 impl Fault {
@@ -197,6 +199,7 @@ impl Failure {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 (StoreErrorKind::Busy, false)
             }
+            Some(ErrorCode::OperationInterrupted) => (StoreErrorKind::Timeout, false),
             Some(ErrorCode::DiskFull) => (StoreErrorKind::Full, false),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (damaged(), true),
             Some(
@@ -238,6 +241,11 @@ impl From<Fault> for Failure {
             Fault::Corrupt { table, column, id } => {
                 Self::new(StoreErrorKind::Corrupt { table, column, id }, "not what was written")
             }
+            Fault::InvalidCursor => Self::new(
+                StoreErrorKind::InvalidCursor,
+                "the cursor belongs to another store or an older state, or events after it were \
+                 pruned: read the trail from its start",
+            ),
             Fault::Damaged(cause) => Self::new(damaged(), cause),
             Fault::Setting(setting) => {
                 let cause = format!("SQLite did not accept {setting}");
@@ -277,6 +285,11 @@ fn is_not_writable(error: &rusqlite::Error) -> bool {
 /// The kind of an error of the file as a whole.
 fn damaged() -> StoreErrorKind {
     StoreErrorKind::Corrupt { table: "database", column: "file", id: "the store".into() }
+}
+
+/// The error of a call that the contract does not allow.
+pub(crate) fn refused(cause: &'static str) -> StoreError {
+    StoreError::from(&Failure::new(StoreErrorKind::Other, cause))
 }
 
 impl From<&Failure> for StoreError {

@@ -97,7 +97,7 @@ pub(crate) fn fill(
     }
     let mut count = 0;
     for token in tokens {
-        insert_row(connection, &token)?;
+        insert_row(connection, &token, None)?;
         count += 1;
     }
     for index in &indexes {

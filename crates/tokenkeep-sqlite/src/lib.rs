@@ -84,6 +84,7 @@ mod error;
 mod events;
 mod file;
 mod import;
+mod keys;
 mod line;
 mod list;
 mod maintenance;
@@ -91,6 +92,7 @@ mod open;
 #[cfg(test)]
 mod panics;
 mod reader;
+mod scan;
 mod schema;
 mod sharing;
 mod slot;

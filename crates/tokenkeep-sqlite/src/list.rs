@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use tokenkeep::{
-    Cursor, Filter, SearchWord, SortField, SortKey, SortValue, TokenId, TokenOrder, TokenPage,
-    TokenQuery, UserId, Visibility, Window,
+    Cursor, Filter, OwnerMatch, SearchWord, SortField, SortKey, SortValue, TokenId, TokenOrder,
+    TokenPage, TokenQuery, UserId, Visibility, Window,
 };
 
 use crate::error::Fault;
@@ -64,10 +64,14 @@ impl Condition {
     fn of(query: &TokenQuery) -> Self {
         let mut condition = Self::default();
         if let Visibility::Limited { owner, also } = &query.visibility {
-            condition.and(
-                "(owner = ? OR id IN (SELECT unhex(value, '-') FROM json_each(?)))",
-                [Value::Integer(owner.get()), list_of(also.iter().map(TokenId::to_string))],
-            );
+            if also.is_empty() {
+                condition.and("owner = ?", [Value::Integer(owner.get())]);
+            } else {
+                condition.and(
+                    "(owner = ? OR id IN (SELECT unhex(value, '-') FROM json_each(?)))",
+                    [Value::Integer(owner.get()), list_of(also.iter().map(TokenId::to_string))],
+                );
+            }
         }
         condition.filter(&query.filter);
         for word in &query.search {
@@ -116,10 +120,23 @@ impl Condition {
     /// SQLite's `lower` knows only ASCII, which is what is asked for.
     fn search(&mut self, word: &SearchWord) {
         let text = || Value::Text(word.text.to_ascii_lowercase());
-        let owners = list_of(word.owners.iter().map(|owner| owner.get()));
+        let (of_owner, owners) = match &word.owners {
+            // A look-up by key for each token that the other conditions leave.
+            OwnerMatch::Directory => (
+                "(SELECT instr(lower(username), ?) FROM user_account \
+                  WHERE user_account.id = token.owner)",
+                text(),
+            ),
+            OwnerMatch::Listed(owners) => (
+                "owner IN (SELECT value FROM json_each(?))",
+                list_of(owners.iter().map(|owner| owner.get())),
+            ),
+        };
         self.and(
-            "(instr(lower(identifier), ?) OR instr(intent, ?) OR instr(lower(description), ?) \
-             OR owner IN (SELECT value FROM json_each(?)))",
+            format!(
+                "(instr(lower(identifier), ?) OR instr(intent, ?) OR instr(lower(description), ?) \
+                 OR {of_owner})"
+            ),
             [text(), text(), text(), owners],
         );
     }
@@ -281,22 +298,56 @@ mod tests {
         }
     }
 
+    /// Asserts that SQLite enters an index and sorts nothing, from the first page and from a later one.
+    fn assert_in_order(index: &str, query: &TokenQuery) {
+        let cursor = Some(query.token_order().behind(&token()));
+        let later = TokenQuery { window: Window::After { cursor, limit: 9 }, ..query.clone() };
+        for query in [query, &later] {
+            let plan = plan(query);
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{query:?}\n{plan}");
+        }
+    }
+
     #[test]
-    fn a_sweep_enters_the_index_of_expiries_where_it_goes_on() {
-        let mut query = TokenQuery {
-            filter: Filter { expired_before: Some(Timestamp::MAX), ..Filter::default() },
-            order: vec![SortKey { field: SortField::Expires, descending: false }],
+    fn page_in_a_documented_order_sorts_nothing() {
+        let by = |field| vec![SortKey { field, descending: false }];
+        let all = TokenQuery::default();
+        assert_in_order("token_identifier", &all);
+        assert_in_order("token_id", &TokenQuery { order: by(SortField::Id), ..all.clone() });
+        let owner = UserId::new(1);
+        let limited = Visibility::Limited { owner, also: std::collections::BTreeSet::new() };
+        let limited = TokenQuery { visibility: limited, ..all.clone() };
+        assert_in_order("token_owner (owner=?", &limited);
+        let filter = Filter { owner: Some(owner), ..Filter::default() };
+        assert_in_order("token_owner (owner=?", &TokenQuery { filter, ..all.clone() });
+        let filter = Filter { expired_before: Some(Timestamp::MAX), ..Filter::default() };
+        let order = by(SortField::Expires);
+        assert_in_order("token_expires (expires", &TokenQuery { filter, order, ..all });
+    }
+
+    #[test]
+    fn search_of_a_limited_caller_reads_only_what_it_sees() {
+        let also = std::collections::BTreeSet::from([token().id]);
+        let word = |owners| SearchWord { text: "a".into(), owners };
+        let query = TokenQuery {
+            visibility: Visibility::Limited { owner: UserId::new(1), also },
+            search: vec![word(OwnerMatch::Directory), word(OwnerMatch::Directory)],
             ..TokenQuery::default()
         };
-        let first = plan(&query);
-        assert!(first.contains("USING INDEX token_expires (expires<?)"), "{first}");
-        let sorts_all = first.lines().any(|step| step == "USE TEMP B-TREE FOR ORDER BY");
-        assert!(!sorts_all, "reads all that have expired, to sort them: {first}");
+        let plan = plan(&query);
+        assert!(
+            plan.contains("token_owner (owner=?)") && plan.contains("token_id (id=?)"),
+            "{plan}"
+        );
+        assert!(plan.contains("user_account USING INTEGER PRIMARY KEY"), "{plan}");
+        assert!(!plan.lines().any(|step| step.starts_with("SCAN token")), "{plan}");
+    }
 
-        let cursor = Some(query.token_order().behind(&token()));
-        query.window = Window::After { cursor, limit: 9 };
-        let next = plan(&query);
-        assert!(next.contains("token_expires (expires>? AND expires<?)"), "{next}");
-        assert!(!next.lines().any(|step| step == "USE TEMP B-TREE FOR ORDER BY"), "{next}");
+    #[test]
+    fn a_prefix_of_markers_enters_their_index() {
+        let filter = Filter { managed_prefix: Some("m/".into()), ..Filter::default() };
+        let order = vec![SortKey { field: SortField::Id, descending: false }];
+        let plan = plan(&TokenQuery { filter, order, ..TokenQuery::default() });
+        assert!(plan.contains("token_managed (managed>? AND managed<?)"), "{plan}");
     }
 }

@@ -153,8 +153,11 @@ impl SqliteStore {
             BackupError::io(partial)(io::Error::other("the path is not valid Unicode"))
         })?;
         self.aside(|source| Ok(source.execute("VACUUM INTO ?1", [path])?))?;
-        let copy = connect(partial, OpenFlags::SQLITE_OPEN_READ_ONLY, Sharing::Shared)
+        let copy = connect(partial, OpenFlags::SQLITE_OPEN_READ_WRITE, Sharing::Shared)
             .map_err(StoreError::from)?;
+        // Its history goes another way than that of the store from here on.
+        copy.execute("UPDATE store SET id = randomblob(16)", ())
+            .map_err(|error| StoreError::from(Fault::from(error)))?;
         full_check(&copy).map_err(StoreError::from)?;
         drop(copy);
         File::open(partial).and_then(|copy| copy.sync_all()).map_err(BackupError::io(partial))

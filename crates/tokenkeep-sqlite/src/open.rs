@@ -10,10 +10,12 @@ use tokenkeep::{ChangeCounters, Changes, StoreError};
 
 use crate::changes::SharedChanges;
 use crate::error::{Fault, OpenError};
+use crate::events;
 use crate::file::{self, PAUSE, keep_log, set};
 use crate::line::Line;
 use crate::maintenance::quick_check;
 use crate::reader::Readers;
+use crate::scan::Scanners;
 use crate::schema::{self, Origin};
 use crate::sharing::{Alone, Sharing};
 use crate::store::SqliteStore;
@@ -108,6 +110,7 @@ pub struct SqliteOptions {
     busy_timeout: Duration,
     readers: usize,
     page_cache: usize,
+    scan_timeout: Duration,
 }
 
 impl SqliteOptions {
@@ -123,6 +126,7 @@ impl SqliteOptions {
             busy_timeout: Duration::from_secs(5),
             readers: thread::available_parallelism().map_or(2, usize::from),
             page_cache: PAGE_CACHE,
+            scan_timeout: Duration::from_secs(10),
         }
     }
 
@@ -168,6 +172,15 @@ impl SqliteOptions {
     #[must_use]
     pub fn page_cache(mut self, bytes: usize) -> Self {
         self.page_cache = bytes;
+        self
+    }
+
+    /// How long a list, a search or a page of events may take, waiting for a thread included, before
+    /// it fails as [`Timeout`](tokenkeep::StoreErrorKind::Timeout). Ten seconds unless said otherwise;
+    /// an hour at most.
+    #[must_use]
+    pub fn scan_timeout(mut self, timeout: Duration) -> Self {
+        self.scan_timeout = timeout.min(Duration::from_secs(3_600));
         self
     }
 
@@ -217,7 +230,9 @@ impl SqliteOptions {
         }
         keep_log(&writer, false)?;
 
+        let id = events::store_id(&writer)?;
         let readers = Arc::new(self.readers_of(&path, files.clone())?);
+        let scanners = self.scanners_of(&path, files.clone())?;
         files.check().map_err(|failure| OpenError::Store(StoreError::from(&failure)))?;
         let counters = Arc::new(ChangeCounters::new());
         let line = Line::on(writer, files.clone(), self.durability)?;
@@ -228,7 +243,7 @@ impl SqliteOptions {
             // Nobody else writes.
             Sharing::SingleProcess => counters,
         };
-        Ok(SqliteStore::new(path, files, readers, changes, writer, alone))
+        Ok(SqliteStore { path, id, files, readers, scanners, changes, writer, alone })
     }
 
     /// Waits for a store of this process that has the file for itself.
@@ -274,6 +289,14 @@ impl SqliteOptions {
         };
         let others = (1..self.readers).map(|_| reader()).collect::<Result<_, _>>()?;
         Ok(Readers::new(files, reader()?, others))
+    }
+
+    /// One thread less than there are processors, so that scans leave one for everything else.
+    fn scanners_of(&self, path: &Path, files: Arc<OpenFiles>) -> Result<Scanners, OpenError> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let connections = (0..processors.saturating_sub(1).max(1))
+            .map(|_| self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY));
+        Scanners::start(files, connections.collect::<Result<_, _>>()?, self.scan_timeout)
     }
 
     fn kib_for_each_reader(&self) -> i32 {

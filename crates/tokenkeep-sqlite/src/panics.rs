@@ -117,7 +117,7 @@ fn jobs() -> Vec<(&'static str, Job)> {
         ("update", job(move |on| commit::apply(on, &replaced))),
         ("delete", job(move |on| commit::apply(on, &deleted))),
         ("touch", job(move |on| Ok::<_, Undone<()>>(tokens::touch(on, &[touch])?))),
-        ("prune", job(move |on| Ok::<_, Undone<()>>(events::prune(on, later)?))),
+        ("prune", job(move |on| Ok::<_, Undone<()>>(events::prune(on, later, (0, 0))?.count))),
         ("put a user", job(|on| users::put_user(on, &user(ALICE, "alicia")))),
         ("remove a user", job(|on| users::remove_user(on, ALICE))),
         ("put a group", job(|on| users::put_group(on, &group("crew")))),

@@ -1,40 +1,54 @@
 //! The store: what the traits ask for, sent to a reading or to the writing connection.
 
-use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tokenkeep::{
-    Changes, Commit, CommitError, Event, EventQuery, Grant, Group, GroupId, Lookup, Permission,
-    Permissions, Profile, StoreError, Subject, Timestamp, Token, TokenId, TokenPage, TokenQuery,
-    TokenStore, Touch, User, UserDirectory, UserId, UserStore, UserStoreError,
+    Changes, Commit, CommitError, EventPage, EventQuery, Grant, Group, GroupId, KeyCheck, KeyUsage,
+    Lookup, Permission, Permissions, Profile, StoreError, StoreId, Subject, Timestamp, Token,
+    TokenId, TokenPage, TokenQuery, TokenStore, Touch, User, UserDirectory, UserId, UserStore,
+    UserStoreError,
 };
 
 use crate::error::OpenError;
 use crate::open::SqliteOptions;
-use crate::reader::Readers;
+use crate::reader::{Readers, at_once};
+use crate::scan::Scanners;
 use crate::sharing::{Alone, Sharing};
 use crate::watch::OpenFiles;
 use crate::writer::{Effort, Writer};
-use crate::{commit, events, list, tokens, user_list, users};
+use crate::{commit, events, keys, list, tokens, user_list, users};
 
 /// Keeps tokens, events and users in one SQLite file, which several processes may share.
 ///
-/// Reads run on the caller's thread. Writes of many callers are committed together. See the
-/// [crate's page](crate) for an example.
+/// Writes of many callers are committed together. See the [crate's page](crate) for an example.
+///
+/// # Blocking
+///
+/// A look-up (of a token by one of its names, of a user, of the owners of a page) runs on the caller's
+/// thread and takes microseconds. So does a small commit while the disk is fast: it holds the caller's
+/// thread for a flush, about a millisecond at most, and moves to the store's writing thread when groups
+/// take longer. All reads whose cost grows with the rows (lists, searches, events) run on threads of the
+/// store, one less than there are processors, with connections of their own, and wait for each other.
+/// They end when their future is dropped, and as
+/// [`Timeout`](tokenkeep::StoreErrorKind::Timeout) after
+/// [`scan_timeout`](crate::SqliteOptions::scan_timeout). Opening, checks and backups hold the caller's
+/// thread until they are done.
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(crate) path: PathBuf,
+    pub(crate) id: StoreId,
     pub(crate) files: Arc<OpenFiles>,
-    readers: Arc<Readers>,
-    changes: Arc<dyn Changes>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) scanners: Scanners,
+    pub(crate) changes: Arc<dyn Changes>,
     /// Behind whatever has readers, so that it is closed last: only a connection that writes can
     /// take the log away.
     pub(crate) writer: Writer,
     /// Behind every connection, so that the next to open the file meets none.
-    alone: Option<Alone>,
+    pub(crate) alone: Option<Alone>,
 }
 
 impl SqliteStore {
@@ -45,17 +59,6 @@ impl SqliteStore {
     /// [`OpenError`]; a file that is there is as it was.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         SqliteOptions::new().open(path)
-    }
-
-    pub(crate) fn new(
-        path: PathBuf,
-        files: Arc<OpenFiles>,
-        readers: Arc<Readers>,
-        changes: Arc<dyn Changes>,
-        writer: Writer,
-        alone: Option<Alone>,
-    ) -> Self {
-        Self { path, files, readers, changes, writer, alone }
     }
 
     pub(crate) const fn sharing(&self) -> Sharing {
@@ -74,12 +77,26 @@ impl TokenStore for SqliteStore {
         self.readers.read(|connection| tokens::find(connection, lookup))
     }
 
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError> {
-        self.readers.read_at_once(tokens::pepper_ids)
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
+        let ids = tokens.to_vec();
+        self.scanners.run(move |connection| tokens::owners(connection, &ids)).await
+    }
+
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
+        self.scanners.run(|connection| at_once(connection, keys::usage)).await
+    }
+
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
+        let record = move |connection: &Connection| Ok(keys::record(connection, check)?);
+        self.writer.run(Effort::Short, Vec::new(), record).await
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        self.readers.read_at_once(|connection| list::select(connection, query))
+        let query = query.clone();
+        let list = move |connection: &Connection| {
+            at_once(connection, |connection| list::select(connection, &query))
+        };
+        self.scanners.run(list).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -96,24 +113,34 @@ impl TokenStore for SqliteStore {
         self.writer.run(effort, about, touch).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.readers.read(|connection| events::select(connection, query))
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        let (id, query) = (self.id, query.clone());
+        let select = move |connection: &Connection| {
+            at_once(connection, |connection| events::select(connection, id, &query))
+        };
+        self.scanners.run(select).await
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut pruned = 0;
+        let (mut pruned, mut start) = (0, (i64::MIN, i64::MIN));
         loop {
             // Part by part, so that others can write in between.
-            let part = move |connection: &Connection| Ok(events::prune(connection, before)?);
-            match self.writer.run::<u64, StoreError>(Effort::Long, Vec::new(), part).await? {
-                0 => return Ok(pruned),
-                part => pruned += part,
+            let part = move |connection: &Connection| Ok(events::prune(connection, before, start)?);
+            let part = self.writer.run::<_, StoreError>(Effort::Long, Vec::new(), part).await?;
+            pruned += part.count;
+            match part.next {
+                Some(next) => start = next,
+                None => return Ok(pruned),
             }
         }
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         Some(self.changes.clone())
+    }
+
+    fn store_id(&self) -> StoreId {
+        self.id
     }
 }
 
@@ -143,7 +170,9 @@ impl UserDirectory for SqliteStore {
         user: UserId,
         permission: Permission,
     ) -> Result<Vec<TokenId>, StoreError> {
-        self.readers.read(|connection| users::granted_tokens(connection, user, permission))
+        let granted =
+            move |connection: &Connection| users::granted_tokens(connection, user, permission);
+        self.scanners.run(granted).await
     }
 
     async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
@@ -151,11 +180,16 @@ impl UserDirectory for SqliteStore {
     }
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
-        self.readers.read(|connection| users::matching(connection, word))
+        let word = word.to_owned();
+        self.scanners.run(move |connection| users::matching(connection, &word)).await
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
         Some(self.changes.clone())
+    }
+
+    fn store_id(&self) -> Option<StoreId> {
+        Some(self.id)
     }
 }
 
@@ -216,14 +250,17 @@ impl UserStore for SqliteStore {
     }
 
     async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.readers.read_at_once(|connection| user_list::users(connection, after, limit))
+        let users = move |connection: &Connection| {
+            at_once(connection, |connection| user_list::users(connection, after, limit))
+        };
+        self.scanners.run(users).await
     }
 
     async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
-        self.readers.read(|connection| user_list::groups(connection, after, limit))
+        self.scanners.run(move |connection| user_list::groups(connection, after, limit)).await
     }
 
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
-        self.readers.read(|connection| user_list::grants(connection, after, limit))
+        self.scanners.run(move |connection| user_list::grants(connection, after, limit)).await
     }
 }

@@ -1,6 +1,6 @@
 //! Rows of tokens.
 
-use std::num::NonZeroU8;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
@@ -65,22 +65,15 @@ pub(crate) fn find(
     }
 }
 
-/// The peppers that digests name: one look-up in the index for each.
-pub(crate) fn pepper_ids(connection: &Connection) -> Result<Vec<NonZeroU8>, Fault> {
-    let mut statement = connection.prepare_cached(rows_at!(
-        "key_digest",
-        "SELECT rowid AS place FROM token WHERE key_digest >= ?1 ORDER BY key_digest LIMIT 1"
-    ))?;
-    let mut ids = Vec::new();
-    let mut from = Some(NonZeroU8::MIN);
-    while let Some(first) = from {
-        let read = |row: &Row<'_>| Ok(read_digest(&mut Columns::of(row, "token")));
-        let Some(digest) = statement.query_row([[first.get()]], read).optional()? else { break };
-        let id = digest?.pepper_id().filter(|id| *id >= first).ok_or_else(Fault::of_index)?;
-        ids.push(id);
-        from = id.checked_add(1);
+/// The owners of tokens, each once.
+pub(crate) fn owners(connection: &Connection, ids: &[TokenId]) -> Result<Vec<UserId>, Fault> {
+    let mut select = connection.prepare_cached(concat!("SELECT owner FROM token", of_id!()))?;
+    let mut owners = BTreeSet::new();
+    for id in ids {
+        let owner = select.query_row([id.as_bytes()], |row| row.get(0)).optional()?;
+        owners.extend(owner.map(UserId::new));
     }
-    Ok(ids)
+    Ok(owners.into_iter().collect())
 }
 
 fn find_by(

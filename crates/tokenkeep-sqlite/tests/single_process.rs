@@ -240,7 +240,7 @@ fn who_has_the_file_is_waited_for() {
         let (_directory, path) = place();
         let store = open(&path, held);
         thread::scope(|scope| {
-            let waiting = SqliteOptions::new().sharing(next).busy_timeout(Duration::from_mins(1));
+            let waiting = SqliteOptions::new().sharing(next).busy_timeout(Duration::from_secs(60));
             let (path, start) = (&path, Instant::now());
             let waiting = scope.spawn(move || waiting.open(path).map(drop));
             thread::sleep(Duration::from_millis(100));

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::access::{Permission, Permissions};
 use crate::grant::Grant;
-use crate::store::{Changes, StoreError};
+use crate::store::{Changes, StoreError, StoreId};
 use crate::token::TokenId;
 use crate::user::{Group, GroupId, Profile, User, UserId};
 
@@ -33,7 +33,8 @@ use crate::user::{Group, GroupId, Profile, User, UserId};
 ///
 /// use async_trait::async_trait;
 /// use tokenkeep::{
-///     Changes, Permission, Permissions, Profile, StoreError, TokenId, UserDirectory, UserId,
+///     Changes, Permission, Permissions, Profile, StoreError, StoreId, TokenId, UserDirectory,
+///     UserId,
 /// };
 ///
 /// /// A host where nobody exists.
@@ -69,6 +70,9 @@ use crate::user::{Group, GroupId, Profile, User, UserId};
 ///         Ok(Vec::new())
 ///     }
 ///     fn changes(&self) -> Option<Arc<dyn Changes>> {
+///         None
+///     }
+///     fn store_id(&self) -> Option<StoreId> {
 ///         None
 ///     }
 /// }
@@ -142,7 +146,8 @@ pub trait UserDirectory: Debug + Send + Sync + 'static {
     /// [`StoreError`] when the directory cannot be read.
     async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError>;
 
-    /// The users whose username contains a word, in any order.
+    /// The users whose username contains a word, in any order. A service asks this for callers who
+    /// see every token, where the directory is not part of the store.
     ///
     /// # Behavior
     ///
@@ -162,6 +167,10 @@ pub trait UserDirectory: Debug + Send + Sync + 'static {
     /// - **user-changes.1** When a user has been put or removed, that is counted from the
     ///   acknowledgement on, whichever handle and whichever process did it.
     fn changes(&self) -> Option<Arc<dyn Changes>>;
+
+    /// The [store](crate::TokenStore::store_id) that these users are part of: a search then compares
+    /// usernames there, of visible tokens only. `None` for a directory of the host's own.
+    fn store_id(&self) -> Option<StoreId>;
 }
 
 /// A directory that can be written: what backends offer to hosts that have no user table. Each

@@ -66,6 +66,10 @@ pub enum TokenError {
     /// Others changed the token each time this operation was about to: try again.
     #[error("The token is being changed by others.")]
     Contended,
+    /// The clock is further ahead of the newest event than
+    /// [`Policy::maximum_clock_lead`](crate::Policy::maximum_clock_lead) allows.
+    #[error("The clock is far ahead of the newest event.")]
+    ClockAhead,
     /// There was no randomness, or no good one, for a key or an id: try again.
     #[error("The service is temporarily unavailable.")]
     Random(#[source] RandomError),
@@ -92,7 +96,7 @@ impl TokenError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Contended | Self::Random(_) => true,
+            Self::Contended | Self::ClockAhead | Self::Random(_) => true,
             Self::Store(error) => error.is_retryable(),
             _ => false,
         }
@@ -133,7 +137,7 @@ impl TokenError {
             Self::Body(_) | Self::Invalid(_) => "invalid",
             Self::Unseal(_) => "error",
             Self::Store(error) if !error.is_retryable() => "error",
-            Self::Contended | Self::Random(_) | Self::Store(_) => "unavailable",
+            Self::Contended | Self::ClockAhead | Self::Random(_) | Self::Store(_) => "unavailable",
         }
     }
 

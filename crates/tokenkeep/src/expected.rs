@@ -3,16 +3,18 @@
 use crate::error::TokenError;
 use crate::token::{Revision, Token, TokenId};
 
-/// Which version of a token an operation is meant for. A [`Revision`] converts into the one that it
-/// names.
+/// Which version of a token an operation is meant for. A version is a token's id together with a
+/// revision ([`TokenView::version`](crate::TokenView::version)): a revision alone would also match
+/// another token that took the name later.
 ///
 /// With anything but [`Anything`](Self::Anything), an operation that meets another version fails
 /// with [`TokenError::Stale`] instead of being applied to whatever is there.
 ///
 /// ```
-/// use tokenkeep::{Expected, Revision};
+/// use tokenkeep::{Expected, Revision, TokenId};
 ///
-/// assert_eq!(Expected::from(Revision::FIRST), Expected::Revision(Revision::FIRST));
+/// let version = (TokenId::from_bytes([1; 16]), Revision::FIRST);
+/// assert_eq!(Expected::from(version), Expected::OneOf(vec![version]));
 /// assert_eq!(Expected::default(), Expected::Anything);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,8 +22,6 @@ pub enum Expected {
     /// Whatever is there: on a lost race the operation is tried again.
     #[default]
     Anything,
-    /// This revision.
-    Revision(Revision),
     /// One of these versions, as a request lists them in `If-Match`; an empty list expects nothing
     /// that can be there.
     OneOf(Vec<(TokenId, Revision)>),
@@ -37,15 +37,14 @@ impl Expected {
     pub(crate) fn check(&self, token: &Token) -> Result<(), TokenError> {
         let is_expected = match self {
             Self::Anything => true,
-            Self::Revision(revision) => *revision == token.revision,
             Self::OneOf(versions) => versions.contains(&(token.id, token.revision)),
         };
         if is_expected { Ok(()) } else { Err(TokenError::Stale { current: token.revision }) }
     }
 }
 
-impl From<Revision> for Expected {
-    fn from(revision: Revision) -> Self {
-        Self::Revision(revision)
+impl From<(TokenId, Revision)> for Expected {
+    fn from(version: (TokenId, Revision)) -> Self {
+        Self::OneOf(vec![version])
     }
 }

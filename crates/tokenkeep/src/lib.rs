@@ -103,10 +103,10 @@ pub use service::{
     VerifyCache,
 };
 pub use store::{
-    Change, ChangeCounters, Changes, Changing, Commit, CommitError, Cursor, EventPosition,
-    EventQuery, Filter, Lookup, SearchWord, SortField, SortKey, SortValue, StoreError,
-    StoreErrorKind, Subject, TokenOrder, TokenPage, TokenQuery, TokenStore, Touch, UniqueField,
-    Visibility, Window,
+    Change, ChangeCounters, Changes, Changing, Commit, CommitError, Cursor, EventCursor, EventPage,
+    EventQuery, Filter, InvalidEventCursor, KeyCheck, KeyUsage, Lookup, OwnerMatch, SearchWord,
+    SecretId, SortField, SortKey, SortValue, StoreError, StoreErrorKind, StoreId, Subject,
+    TokenOrder, TokenPage, TokenQuery, TokenStore, Touch, UniqueField, Visibility, Window,
 };
 pub use timestamp::Timestamp;
 pub use token::{Intent, Revision, Token, TokenId};

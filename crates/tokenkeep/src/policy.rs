@@ -34,11 +34,24 @@ pub struct Policy {
     /// How many characters a key that is set by hand must have: 32 by default, so that it cannot be
     /// guessed.
     pub minimum_key_length: usize,
+    /// The most tokens that an owner can have before a create for it is refused, except by a
+    /// superuser or the system. Creates at the same time can exceed the limit by their number.
+    /// `None`, the default, is no limit.
+    pub maximum_tokens_per_owner: Option<u32>,
+    /// How far the clock may be ahead of the newest event before a sweep is refused: a clock that
+    /// jumped ahead would sweep tokens that are valid on every other instance. Choose more than the
+    /// longest time without any event. `None`, the default, sweeps by the clock alone.
+    pub maximum_clock_lead: Option<Duration>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { default_duration: Duration::from_secs(86_400), minimum_key_length: 32 }
+        Self {
+            default_duration: Duration::from_secs(86_400),
+            minimum_key_length: 32,
+            maximum_tokens_per_owner: None,
+            maximum_clock_lead: None,
+        }
     }
 }
 
@@ -66,6 +79,7 @@ pub(crate) struct OwnerPolicy {
 
 /// What stands against the wanted values, as far as it was looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of one kind, each looked up by itself")]
 pub(crate) struct Conflicts {
     /// Another token has the wanted identifier.
     pub(crate) identifier_taken: bool,
@@ -73,6 +87,8 @@ pub(crate) struct Conflicts {
     pub(crate) marker_taken: bool,
     /// The wanted owner does not exist.
     pub(crate) unknown_owner: bool,
+    /// The owner has as many tokens as it can have.
+    pub(crate) owner_is_full: bool,
 }
 
 impl OwnerPolicy {
@@ -105,7 +121,8 @@ pub(crate) fn update(
 ) -> Result<Token, FieldErrors> {
     let mut errors = change.refusals();
     errors.add(TokenField::Managed, marker_refused(change, token.managed.as_ref(), around));
-    let identifier = identifier_refused(change, identifier_required, around);
+    let identifier = identifier_refused(change, identifier_required, around)
+        .or_else(|| rename_refused(change, token, around));
     errors.add(TokenField::Identifier, identifier);
     errors.add(TokenField::User, owner_changed(change, token.owner, around));
     errors.into_result()?;
@@ -149,6 +166,9 @@ pub(crate) fn create(
     errors.add(TokenField::Identifier, identifier_refused(change, true, around));
     errors.add(TokenField::User, owner_refused(change, caller, around));
     errors.into_result()?;
+    if around.conflicts.owner_is_full {
+        return Err(FieldErrors::of(TokenField::User, [FieldError::TooManyTokens]));
+    }
 
     // Both have just been checked: a create without an identifier or an owner was refused.
     let required = |field| FieldErrors::of(field, [FieldError::Required]);
@@ -212,6 +232,18 @@ fn identifier_refused(
         Ok(Field::Keep) if required => Some(FieldError::Required),
         _ => around.conflicts.identifier_taken.then_some(FieldError::IdentifierTaken),
     }
+}
+
+/// `identifier` of a managed token: only a superuser changes it. An owner who renamed its token could
+/// keep the identifier of another managed token from the reconcile that wants it.
+fn rename_refused(
+    change: &TokenChange,
+    token: &Token,
+    around: &Circumstances,
+) -> Option<FieldError> {
+    let is_managed = token.managed.is_some() && !around.by_superuser;
+    let renames = wanted(&change.identifier).is_some_and(|wanted| *wanted != token.identifier);
+    (is_managed && renames).then_some(FieldError::ManagedIdentifierForSuperusers)
 }
 
 /// `user` on an update: the owner stays.
@@ -423,7 +455,7 @@ mod tests {
     }
 
     fn hours(hours: u64) -> Timestamp {
-        now().saturating_add(Duration::from_hours(hours))
+        now().saturating_add(Duration::from_secs(3600 * hours))
     }
 
     /// What a user meets; its own maximum lifetime is two hours.

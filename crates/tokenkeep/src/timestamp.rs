@@ -86,6 +86,13 @@ impl Timestamp {
         Self::saturating(self.as_micros().saturating_add(micros))
     }
 
+    /// Returns the time `span` earlier, [`MIN`](Self::MIN) at the earliest.
+    #[must_use]
+    pub fn saturating_sub(self, span: Duration) -> Self {
+        let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Self::saturating(self.as_micros().saturating_sub(micros))
+    }
+
     /// The form with a space and an offset, as the message on a maximum lifetime shows it.
     pub(crate) fn spelled_with_offset(self) -> String {
         self.to_string().replace('T', " ").replace('Z', "+00:00")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::token::{Revision, Token};
+use crate::token::{Revision, Token, TokenId};
 use crate::user::{Group, Profile, User, UserId};
 
 /// A token with its owner. Serialises in the shape of `core_tokens_retrieve`, without key,
@@ -48,10 +48,17 @@ impl TokenView {
         Self { token, owner, installation_id }
     }
 
-    /// The revision that is shown, to be expected by an update that is based on it.
+    /// Returns the token's revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.token.revision
+    }
+
+    /// Returns the version that is shown, to be [expected](crate::Expected) by an operation that is
+    /// based on it.
+    #[must_use]
+    pub fn version(&self) -> (TokenId, Revision) {
+        (self.token.id, self.token.revision)
     }
 }
 

@@ -31,7 +31,7 @@ fn child_process() {
     let told = server.query("SHOW data_directory; SELECT pg_postmaster_start_time()").unwrap();
     println!("directory {}", told[0][0]);
     match task.as_str() {
-        "wait" => thread::sleep(Duration::from_mins(10)),
+        "wait" => thread::sleep(Duration::from_secs(600)),
         "panic" => panic!("as a failing test does"),
         "exit" => std::process::exit(3),
         _ => {}

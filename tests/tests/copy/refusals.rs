@@ -113,10 +113,17 @@ fn a_token_that_differs_in_any_field_is_refused() {
 fn another_row_that_differs_is_refused() {
     pollster::block_on(async {
         let (world, target) = world();
-        let last = world.events.last().unwrap().clone();
-        let id = RowId::Event(last.id);
-        let last = Event { revision: Revision::new(9).unwrap(), ..last };
-        is_different(World { events: vec![last], ..target.clone() }, id).await;
+        let first = world.events[0].clone();
+        let id = RowId::Event(first.id);
+        let first = Event { revision: Revision::new(9).unwrap(), ..first };
+        is_different(World { events: vec![first], ..target.clone() }, id).await;
+        // The trail of the target would go another way.
+        let second = world.events[1].clone();
+        is_foreign(
+            World { events: vec![second.clone()], ..target.clone() },
+            RowId::Event(second.id),
+        )
+        .await;
 
         let last = world.users[2].clone();
         let id = RowId::User(last.id);
@@ -210,7 +217,7 @@ fn what_was_tampered_with_is_found() {
             pollster::block_on(to.tokens.prune_events(shifted(start(), 1))).unwrap();
         };
         let ended = copy_while(all, prune).await;
-        assert!(matches!(ended, Err(CopyError::Missing(RowId::Event(_)))), "{ended:?}");
+        assert!(matches!(ended, Err(CopyError::Foreign(RowId::Event(_)))), "{ended:?}");
     });
 }
 

@@ -34,7 +34,7 @@ impl World {
             users: users.users(None, u32::MAX).await.unwrap(),
             grants: users.grants(None, u32::MAX).await.unwrap(),
             tokens: all_tokens(tokens).await,
-            events: tokens.events(&all).await.unwrap(),
+            events: tokens.events(&all).await.unwrap().events,
         }
     }
 

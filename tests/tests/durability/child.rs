@@ -137,7 +137,7 @@ async fn everything(service: &TokenService, tokens: &dyn TokenStore, rounds: u64
     for round in 1..=rounds {
         match reconcile(service, round).await {
             Ok(()) => println!("reconciled {round}"),
-            Err(ReconcileError::Failed(error)) => tell_of(error).await,
+            Err(ReconcileError::Failed { error, .. }) => tell_of(error).await,
             Err(other) => panic!("{other:?}"),
         }
         match sweep(service, tokens, round).await {

@@ -136,7 +136,8 @@ async fn look(service: &TokenService, written: &[Written], seen: &mut Seen) {
             );
         }
         let events = EventQuery { token: Some(*id), ..EventQuery::default() };
-        for event in seen.count(service.events(&events).await).into_iter().flatten() {
+        let page = seen.count(service.events(&events).await);
+        for event in page.into_iter().flat_map(|page| page.events) {
             assert!(written.iter().all(|other| {
                 other.id == *id
                     || (other.id != event.token && other.name != event.identifier.as_str())
@@ -200,6 +201,14 @@ fn lead_astray(path: &Path, indexed: &[u8], elsewhere: u8) {
     replace(path, &[indexed, &[ROW]].concat(), &[indexed, &[elsewhere]].concat());
 }
 
+/// What an index of one column has before the number of the row. SQLite writes before it of what
+/// types the entry is, which tells it from entries with other columns.
+fn alone(text: Option<&str>, bytes: &[u8]) -> Vec<u8> {
+    let value = text.map_or(bytes, str::as_bytes);
+    let kind = u8::try_from(12 + 2 * value.len()).unwrap() + u8::from(text.is_some());
+    [&[3, kind, 1], value].concat()
+}
+
 fn open_unchecked(path: &Path) -> TokenService {
     let mut seen = Seen::default();
     let service = pollster::block_on(open(path, CheckOnOpen::Never, &mut seen));
@@ -221,7 +230,7 @@ async fn a_look_up_that_is_led_elsewhere_is_refused() {
     for elsewhere in ELSEWHERE {
         let (_directory, path, written) = filled().await;
         let Written { name, key, .. } = &written[LOST];
-        lead_astray(&path, name.as_bytes(), elsewhere);
+        lead_astray(&path, &alone(Some(name), &[]), elsewhere);
         lead_astray(&path, KeyDigest::of(key).as_bytes(), elsewhere);
         let (service, mut seen) = (open_unchecked(&path), Seen::default());
         look(&service, &written, &mut seen).await;
@@ -237,8 +246,9 @@ async fn a_look_up_that_is_led_elsewhere_is_refused() {
 async fn a_list_of_an_owner_that_is_led_elsewhere_is_refused() {
     for elsewhere in ELSEWHERE {
         let (_directory, path, written) = filled().await;
-        let owner = written[LOST].owner;
-        lead_astray(&path, &owner.get().to_be_bytes(), elsewhere);
+        let Written { owner, name, .. } = &written[LOST];
+        let (owner, entry) = (*owner, [&owner.get().to_be_bytes(), name.as_bytes()].concat());
+        lead_astray(&path, &entry, elsewhere);
         let (service, mut seen) = (open_unchecked(&path), Seen::default());
         list(&service, &written, &mut seen).await;
         assert_eq!((seen.not_opened, seen.refused, seen.read), (0, 1, 1));
@@ -253,7 +263,7 @@ async fn a_list_of_all_that_is_led_elsewhere_is_refused() {
     let [before, next, none] = ELSEWHERE;
     for (elsewhere, size) in [(before, 1), (before, 100), (next, 100), (none, 1), (none, 100)] {
         let (_directory, path, written) = filled().await;
-        lead_astray(&path, written[LOST].name.as_bytes(), elsewhere);
+        lead_astray(&path, &alone(Some(&written[LOST].name), &[]), elsewhere);
         let service = open_unchecked(&path);
         let (list, mut cursor) = (TokenList::new().page_size(size), None);
         let end = loop {
@@ -271,7 +281,7 @@ async fn a_list_of_all_that_is_led_elsewhere_is_refused() {
 async fn a_change_that_is_led_elsewhere_is_refused() {
     for elsewhere in ELSEWHERE {
         let (_directory, path, written) = filled().await;
-        lead_astray(&path, written[LOST].id.as_bytes(), elsewhere);
+        lead_astray(&path, &alone(None, written[LOST].id.as_bytes()), elsewhere);
         let service = open_unchecked(&path);
         let (system, name) = (Caller::System, written[LOST].name.as_str());
         let change = TokenChange::new().description(name);
@@ -290,8 +300,9 @@ async fn a_change_that_is_led_elsewhere_is_refused() {
 async fn a_sweep_that_is_led_elsewhere_is_refused() {
     for elsewhere in ELSEWHERE {
         let (_directory, path, written) = filled().await;
-        let expires = written[LOST].expires;
-        lead_astray(&path, &expires.as_micros().to_be_bytes(), elsewhere);
+        let Written { expires, id, .. } = written[LOST];
+        let entry = [&expires.as_micros().to_be_bytes()[..], id.as_bytes()].concat();
+        lead_astray(&path, &entry, elsewhere);
         let store = Arc::new(SqliteOptions::new().check(CheckOnOpen::Never).open(&path).unwrap());
         let clock = Arc::new(ManualClock::at(shifted(expires, 1)));
         let builder = TokenService::builder(store.clone(), store).clock(clock);
@@ -303,23 +314,31 @@ async fn a_sweep_that_is_led_elsewhere_is_refused() {
     }
 }
 
-/// Nor what the index by token leads to, in its audit trail: the event of another token, and none.
+/// Nor a number in the chain of a token's events: that of another token's event, and one that leads
+/// back. One that leads nowhere ends the trail, as pruning does.
 #[pollster::test]
-async fn an_audit_trail_that_is_led_elsewhere_is_refused() {
+async fn damaged_chain_of_events_is_refused() {
     let of = |written: &Written| EventQuery { token: Some(written.id), ..EventQuery::default() };
-    for is_there in [true, false] {
+    let another =
+        "UPDATE token SET last_event = (SELECT number FROM event WHERE token = ?2) WHERE id = ?1";
+    let back = "UPDATE event SET previous = number WHERE token = ?1 AND ?2 IS NOT NULL";
+    for (sql, is_refused) in [
+        (another, true),
+        (back, true),
+        ("UPDATE token SET last_event = 1000000 WHERE id = ?1 AND ?2 IS NOT NULL", false),
+    ] {
         let (_directory, path, written) = filled().await;
-        let mut entries = Vec::new();
-        for of_token in [&written[LOST], &written[LOST + 1]] {
-            let event = &open_unchecked(&path).events(&of(of_token)).await.unwrap()[0];
-            let at = event.at.as_micros().to_be_bytes();
-            entries.push([written[LOST].id.as_bytes(), &at[..], event.id.as_bytes()].concat());
+        let (own, other) = (&written[LOST], &written[LOST + 1]);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let changed = connection.execute(sql, [own.id.as_bytes(), other.id.as_bytes()]).unwrap();
+        assert_eq!(changed, 1);
+        drop(connection);
+        let read = open_unchecked(&path).events(&of(own)).await;
+        if is_refused {
+            assert_corrupt(read);
+        } else {
+            assert_eq!(read.unwrap().events, []);
         }
-        if !is_there {
-            *entries[1].last_mut().unwrap() ^= 1;
-        }
-        replace(&path, &entries[0], &entries[1]);
-        assert_corrupt(open_unchecked(&path).events(&of(&written[LOST])).await);
     }
 }
 

@@ -61,10 +61,11 @@ fn acknowledged_after(lines: &[String], mark: &str) -> usize {
 /// The control: what was begun and done after the line is counted, and nothing else.
 #[test]
 fn an_acknowledgement_after_a_fault_is_found_out() {
-    use tokenkeep_conformance::{Operation, Outcome};
+    use tokenkeep_conformance::{Operation, Outcome, Version};
     let begun = |call| Told::Begun { call, token: 1, operation: Operation::SetKey(1), at: call };
     let ended = |call| {
-        let outcome = Some(Outcome::Written(tokenkeep::Revision::FIRST));
+        let first = Version { token: 1, revision: tokenkeep::Revision::FIRST };
+        let outcome = Some(Outcome::Written(first));
         Told::Ended { call, outcome, at: call }
     };
     let before = [begun(1), begun(2), ended(1)].map(|told| told.to_string());

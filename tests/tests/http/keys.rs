@@ -42,7 +42,7 @@ async fn a_service_that_retains_no_keys_shows_a_new_one_once() {
     let fixture = Fixture::read();
     let backend = LoadedMemory(&fixture).fresh();
     let service = backend.builder();
-    let service = service.keys(KeyScheme::digest_only()).open().await.unwrap();
+    let service = service.keys(KeyScheme::digest_only().lost_sealing_key(1)).open().await.unwrap();
     // The fixture's clock has stopped; this one has not, and only this key never expires.
     let router: Router = tokenkeep_axum::router(service);
     let create = request("POST", TOKENS, ADMIN).header("content-type", "application/json");

@@ -7,10 +7,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use axum::Router;
 use axum::body::Body;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use tokenkeep::{StoreErrorKind, TokenService};
+use tokenkeep::StoreErrorKind;
 use tokenkeep_memory::FailingStore;
 use tokenkeep_tests::backend::{Loaded, LoadedMemory};
-use tokenkeep_tests::fixture::Fixture;
+use tokenkeep_tests::fixture::{Fixture, key_scheme};
 use tokenkeep_tests::http::{request, send};
 use tracing::{Dispatch, Level};
 
@@ -185,7 +185,7 @@ fn a_failure_tells_the_operator_and_not_the_client() {
         let fixture = Fixture::read();
         let backend = LoadedMemory(&fixture).fresh();
         let store = Arc::new(FailingStore::new(backend.tokens.clone()));
-        let service = TokenService::builder(store.clone(), backend.users.clone());
+        let service = backend.builder_on(store.clone()).keys(key_scheme());
         let router: Router = tokenkeep_axum::router(service.open().await.unwrap());
         let ask = async || {
             let request = request("GET", TOKENS, ADMIN).body(Body::empty()).unwrap();

@@ -96,7 +96,7 @@ async fn what_was_revoked_while_it_was_read_is_not_kept() {
 fn a_cache_that_hears_of_nothing_is_found_out() {
     let backend = Backend::memory();
     let deaf = Arc::new(MeddledStore::new(backend.tokens.clone()));
-    let stale = VerifyCache::of(1_000).accept_staleness(Duration::from_hours(1));
+    let stale = VerifyCache::of(1_000).accept_staleness(Duration::from_secs(3_600));
     let builder = TokenService::builder(deaf, backend.users.clone()).cache(stale);
     let service = pollster::block_on(builder.open()).unwrap();
     assert!(run(&backend, &service).accepted_late >= races());

@@ -31,7 +31,7 @@ fn half_open_connections_are_closed_and_others_answered() {
     let status = Connection::open(&server.url).request("GET", "/api/v3/schema/", "", None).status;
     assert_eq!(status, 200);
     for mut stream in half_open {
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut rest = Vec::new();
         // Closed in order, or reset where unread bytes are left.
         let _ = stream.read_to_end(&mut rest).map_err(|error| {
@@ -45,7 +45,7 @@ fn request_whose_body_does_not_arrive_is_given_up() {
     let mut server = Serve::start(["--db", "memory:", "--request-timeout", "milliseconds=300"]);
     let (_, key) = server.first_key();
     let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let head = format!(
         "POST /api/v3/core/tokens/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
          Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{{\"identifier\":"

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long a connection is used. A client that reads no answer gives its place back after that.
-const LIFETIME: Duration = Duration::from_mins(10);
+const LIFETIME: Duration = Duration::from_secs(600);
 
 /// Limits on clients.
 #[derive(Debug, Clone, Copy)]

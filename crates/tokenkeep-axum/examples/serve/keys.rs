@@ -14,7 +14,8 @@ use crate::secret_file::{self, Secret};
 /// the database is.
 pub(crate) fn scheme(arguments: &Arguments) -> Result<KeyScheme> {
     let scheme = match sealing_keys(arguments)? {
-        None => KeyScheme::digest_only(),
+        // Where no key is shown, none has to be opened, whichever sealing key it needs.
+        None => (0..=u8::MAX).fold(KeyScheme::digest_only(), KeyScheme::lost_sealing_key),
         Some((current, older)) => {
             let scheme = KeyScheme::sealing(sealing_key(current));
             older.into_iter().map(sealing_key).fold(scheme, KeyScheme::also_opening)

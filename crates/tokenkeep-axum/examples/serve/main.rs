@@ -113,7 +113,11 @@ async fn service(
     opened: &Opened,
     minimum_key_length: usize,
 ) -> Result<TokenService> {
-    let policy = Policy { default_duration: arguments.default_duration, minimum_key_length };
+    let policy = Policy {
+        default_duration: arguments.default_duration,
+        minimum_key_length,
+        ..Policy::default()
+    };
     let builder = TokenService::builder(opened.tokens.clone(), opened.users.clone())
         .clock(clock(arguments))
         .policy(policy)

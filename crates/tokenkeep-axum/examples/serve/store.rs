@@ -33,6 +33,6 @@ impl Opened {
         let users = self.users.users(None, 1).await?;
         let groups = self.users.groups(None, 2).await?;
         let no_others = groups.iter().all(|group| group.id == ADMINS);
-        Ok(page.tokens.is_empty() && events.is_empty() && users.is_empty() && no_others)
+        Ok(page.tokens.is_empty() && events.events.is_empty() && users.is_empty() && no_others)
     }
 }

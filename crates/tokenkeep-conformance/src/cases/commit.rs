@@ -3,19 +3,24 @@
 use std::sync::Arc;
 
 use tokenkeep::{
-    Change, CommitError, Event, EventQuery, Intent, Revision, SealedKey, Token, TokenField,
+    Change, CommitError, Event, EventQuery, Intent, Lookup, Revision, SealedKey, Token, TokenField,
     TokenFields, TokenStore, Touch, UniqueField, UserId,
 };
 
 use crate::harness::Harness;
 use crate::sample::{
-    assert_is, assert_stale, by_id, changes, commit, delete, digest, event, events, expect,
+    assert_is, assert_stale, by_id, changes, commit, delete, digest, event, events, expect, found,
     identifier, insert, insert_all, marker, revised, time, token,
 };
 
 /// How many events there are.
 async fn event_count(store: &dyn TokenStore) -> usize {
-    store.events(&EventQuery::default()).await.expect("the store can be read").len()
+    trail(store).await.len()
+}
+
+/// Every event.
+async fn trail(store: &dyn TokenStore) -> Vec<Event> {
+    store.events(&EventQuery::default()).await.expect("the store can be read").events
 }
 
 fn assert_taken(committed: Result<(), CommitError>, place: usize, wanted: UniqueField) {
@@ -308,28 +313,116 @@ pub(crate) async fn does_a_batch_of_nothing(harness: &dyn Harness) {
     assert_eq!(event_count(&*store).await, 1, "an event needs no change");
 }
 
-pub(crate) async fn refuses_an_event_that_is_there(harness: &dyn Harness) {
+pub(crate) async fn removes_a_token_at_any_revision(harness: &dyn Harness) {
     let store = harness.open().await;
-    let there = token(1);
-    let first = event(1, &there);
-    let mut batch = changes([insert(&there)]);
-    batch.events = vec![first.clone()];
-    commit(&*store, batch).await;
+    let (first, other) = (token(1), token(2));
+    insert_all(&*store, &[first.clone(), other.clone()]).await;
+    let renamed = revised(&first, |token| token.identifier = identifier("renamed"));
+    commit(&*store, changes([Change::replace(&first, renamed.clone())])).await;
 
-    let same = Event { token: token(2).id, ..first.clone() };
-    let mut batch = changes([insert(&token(2))]);
-    batch.events = vec![event(2, &token(2)), same];
-    let refused = store.commit(batch).await;
-    assert!(matches!(refused, Err(CommitError::Store(_))), "{refused:?}");
-    let twice = store.commit(events([event(3, &there), event(3, &there)])).await;
-    assert!(matches!(twice, Err(CommitError::Store(_))), "{twice:?}");
-    // Changes are done before events: one that fails is what is told.
-    let gone = Change::Delete { id: token(3).id, expected: Revision::FIRST };
-    let mut batch = changes([insert(&token(2)), gone]);
-    batch.events = vec![first.clone()];
-    let refused = store.commit(batch).await;
-    assert!(matches!(refused, Err(CommitError::Stale { change: 1, .. })), "{refused:?}");
-    assert_eq!(by_id(&*store, token(2).id).await, None);
-    let events = store.events(&EventQuery::default()).await.expect("the store can be read");
-    assert_eq!(events, [first]);
+    let remove = |token: &Token| Change::Remove { id: token.id };
+    let mut batch = changes([remove(&other), remove(&first)]);
+    batch.events = vec![event(1, &other), event(2, &first)];
+    commit(&*store, batch.clone()).await;
+    assert_eq!(by_id(&*store, first.id).await, None);
+    assert_eq!(by_id(&*store, other.id).await, None);
+    let (identifier, revision) = (renamed.identifier.clone(), renamed.revision);
+    let found = Event { identifier, revision, ..event(2, &first) };
+    assert_eq!(trail(&*store).await, [event(1, &other), found]);
+
+    // A token that is gone is stale, and what came before it in the batch is not done.
+    insert_all(&*store, std::slice::from_ref(&other)).await;
+    assert_stale(store.commit(batch).await, 1, None);
+    assert_is(&*store, &other).await;
+    // A single one with its event, and one whose event is of another token.
+    let mut batch = changes([remove(&other)]);
+    batch.events = vec![event(3, &token(9))];
+    commit(&*store, batch).await;
+    assert_eq!(by_id(&*store, other.id).await, None);
+    insert_all(&*store, std::slice::from_ref(&renamed)).await;
+    let mut batch = changes([remove(&renamed)]);
+    batch.events = vec![event(4, &first)];
+    commit(&*store, batch.clone()).await;
+    let events = trail(&*store).await;
+    assert_eq!(events.get(2), Some(&event(3, &token(9))));
+    assert_eq!(events.get(3).map(|event| event.revision), Some(renamed.revision));
+    assert_stale(store.commit(batch).await, 0, None);
+    assert_eq!(event_count(&*store).await, 4);
+}
+
+pub(crate) async fn lets_tokens_exchange_what_they_release(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let marked = |number: u8| Token { managed: Some(marker(&number.to_string())), ..token(number) };
+    let before = [marked(1), marked(2), marked(3)];
+    insert_all(&*store, &before).await;
+    let release = |token: &Token| Change::Release { id: token.id, expected: token.revision };
+    // Each takes what the one after it has.
+    let takes = |from: &Token, of: &Token| {
+        revised(from, |token| {
+            token.identifier = of.identifier.clone();
+            token.managed.clone_from(&of.managed);
+            token.key_digest = of.key_digest.clone();
+        })
+    };
+    let [first, second, third] = &before;
+    let after = [takes(first, second), takes(second, third), takes(third, first)];
+    let replaces = before.iter().zip(&after).map(|(b, a)| Change::replace(b, a.clone()));
+    let batch = changes([release(first)].into_iter().chain(replaces.rev()));
+    commit(&*store, batch).await;
+    for token in &after {
+        assert_is(&*store, token).await;
+        for lookup in [
+            Lookup::Identifier(&token.identifier),
+            Lookup::Marker(token.managed.as_ref().expect("it is managed")),
+            Lookup::KeyDigest(&token.key_digest),
+        ] {
+            assert_eq!(found(&*store, lookup).await.as_deref(), Some(token), "{lookup:?}");
+        }
+    }
+    // A batch that fails later gives nothing up.
+    let [first, second, _] = &after;
+    let fields = [TokenField::Identifier, TokenField::Managed, TokenField::Key];
+    let same = Change::Replace {
+        expected: first.revision,
+        fields: fields.into_iter().collect(),
+        token: Arc::new(revised(first, |_| {})),
+    };
+    let heir = Token { id: token(9).id, ..first.clone() };
+    let stolen = [release(first), insert(&heir), same.clone()];
+    assert_taken(store.commit(changes(stolen)).await, 2, UniqueField::Identifier);
+    assert_is(&*store, first).await;
+    assert_eq!(found(&*store, Lookup::KeyDigest(&first.key_digest)).await.as_deref(), Some(first));
+    // It needs the expected revision.
+    let stale = Change::Release { id: second.id, expected: Revision::FIRST };
+    let same = |token: &Token| Change::Replace {
+        expected: token.revision,
+        fields: fields.into_iter().collect(),
+        token: Arc::new(revised(token, |_| {})),
+    };
+    let batch = changes([stale, same(second)]);
+    assert_stale(store.commit(batch).await, 0, Some(second));
+    commit(&*store, changes([release(second), same(second)])).await;
+    assert_is(&*store, &revised(second, |_| {})).await;
+}
+
+pub(crate) async fn refuses_a_release_that_is_not_replaced(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let (first, other) = (token(1), token(2));
+    insert_all(&*store, &[first.clone(), other.clone()]).await;
+    let release = || Change::Release { id: first.id, expected: first.revision };
+    let renamed = revised(&first, |token| token.identifier = identifier("renamed"));
+    for batch in [
+        vec![release()],
+        vec![release(), Change::replace(&first, renamed.clone())],
+        vec![Change::replace(&first, renamed), release()],
+        vec![release(), delete(&first)],
+    ] {
+        let refused = store.commit(changes(batch)).await;
+        assert!(matches!(refused, Err(CommitError::Store(_))), "{refused:?}");
+        assert_is(&*store, &first).await;
+        assert_eq!(
+            found(&*store, Lookup::Identifier(&first.identifier)).await.as_deref(),
+            Some(&first)
+        );
+    }
 }

@@ -1,15 +1,12 @@
 //! Finding one token.
 
-use std::num::NonZeroU8;
-
 use tokenkeep::{
-    Intent, KeyDigest, Lookup, Revision, SealedKey, Timestamp, Token, TokenField, TokenId, UserId,
+    Intent, Lookup, Revision, SealedKey, Timestamp, Token, TokenField, TokenId, UserId,
 };
 
 use crate::harness::Harness;
 use crate::sample::{
-    assert_is, changes, commit, delete, digest, found, identifier, insert_all, marker, revised,
-    time, token,
+    assert_is, changes, commit, digest, found, identifier, insert_all, marker, revised, time, token,
 };
 
 pub(crate) async fn finds_a_token_by_each_of_its_names(harness: &dyn Harness) {
@@ -132,24 +129,4 @@ pub(crate) async fn forgets_names_that_were_given_up(harness: &dyn Harness) {
     commit(&*store, changes([replace])).await;
     assert_eq!(found(&*store, Lookup::Marker(&marker("new"))).await, None);
     assert_is(&*store, &unmarked).await;
-}
-
-pub(crate) async fn tells_the_peppers_of_its_digests(harness: &dyn Harness) {
-    let store = harness.open().await;
-    let peppers = async || {
-        let mut ids = store.pepper_ids().await.expect("the store can be read");
-        ids.sort();
-        ids
-    };
-    let with = |number: u8, id: u8| {
-        let bytes: Vec<u8> = [id].into_iter().chain([number; 32]).collect();
-        let key_digest = KeyDigest::from_bytes(&bytes).expect("33 bytes");
-        Token { key_digest, ..token(number) }
-    };
-    insert_all(&*store, &[with(1, 0), with(2, 0)]).await;
-    assert_eq!(peppers().await, []);
-    insert_all(&*store, &[with(3, 255), with(4, 7), with(5, 7), with(6, 1), with(9, 8)]).await;
-    assert_eq!(peppers().await, [1, 7, 8, 255].map(|id| NonZeroU8::new(id).expect("not 0")));
-    commit(&*store, changes([delete(&with(6, 1)), delete(&with(4, 7))])).await;
-    assert_eq!(peppers().await, [7, 8, 255].map(|id| NonZeroU8::new(id).expect("not 0")));
 }

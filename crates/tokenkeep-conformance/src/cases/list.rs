@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokenkeep::{
-    Filter, Intent, SearchWord, SortField, SortKey, Token, TokenId, TokenPage, TokenQuery,
-    TokenStore, UserId, Visibility, Window,
+    Filter, Intent, OwnerMatch, SearchWord, SortField, SortKey, Token, TokenId, TokenPage,
+    TokenQuery, TokenStore, UserId, Visibility, Window,
 };
 
 use crate::harness::Harness;
@@ -126,10 +126,11 @@ pub(crate) async fn searches_for_every_word(harness: &dyn Harness) {
         Token { owner: UserId::new(9), description: "Äpfel".into(), ..named(3, "other") },
     ];
     insert_all(&*store, &tokens).await;
-    let word = |text: &str| SearchWord { text: text.into(), owners: BTreeSet::new() };
+    let word =
+        |text: &str| SearchWord { text: text.into(), owners: OwnerMatch::Listed(BTreeSet::new()) };
     let owned = |text: &str, owner| SearchWord {
         text: text.into(),
-        owners: [UserId::new(77), UserId::new(owner)].into(),
+        owners: OwnerMatch::Listed([UserId::new(77), UserId::new(owner)].into()),
     };
     let searches: [(Vec<SearchWord>, &[&str]); 12] = [
         (vec![word("backup")], &["backup_x", "svc"]),

@@ -1,17 +1,18 @@
 //! Many callers at the same time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use tokenkeep::{
-    Change, CommitError, Event, EventQuery, Filter, Lookup, Token, TokenId, TokenQuery, TokenStore,
-    UniqueField,
+    Change, CommitError, Event, EventId, EventQuery, Filter, Lookup, Token, TokenId, TokenQuery,
+    TokenStore, UniqueField,
 };
 
 use crate::harness::{Harness, race};
 use crate::sample::{
-    assert_is, assert_stale, by_id, changes, commit, delete, digest, event, expect, found,
-    identifier, insert, insert_all, marker, numbered_event, revised, token,
+    assert_is, assert_stale, by_id, changes, commit, delete, digest, event, events, expect, found,
+    identifier, insert, insert_all, marker, numbered_event, revised, time, token,
 };
 
 const RACERS: u8 = 8;
@@ -82,9 +83,13 @@ pub(crate) async fn loses_no_update_of_a_token(harness: &dyn Harness) {
         assert_eq!(own, usize::from(ROUNDS), "no change of racer {racer} was written over");
     }
     let query = EventQuery { token: Some(first.id), limit: 1_000, ..EventQuery::default() };
-    let events = store.events(&query).await.expect("the store can be read");
-    let revisions: Vec<_> = events.iter().map(|event| event.revision.get()).collect();
-    assert_eq!(revisions, (2..=1 + updates).collect::<Vec<_>>(), "every change has its event");
+    let page = store.events(&query).await.expect("the store can be read");
+    let revisions: Vec<_> = page.events.iter().map(|event| event.revision.get()).collect();
+    assert_eq!(
+        revisions,
+        (2..=1 + updates).rev().collect::<Vec<_>>(),
+        "every change has its event"
+    );
 }
 
 pub(crate) async fn lets_one_of_those_who_want_a_revision_win(harness: &dyn Harness) {
@@ -227,9 +232,9 @@ pub(crate) async fn shows_no_change_without_its_event(harness: &dyn Harness) {
             loop {
                 let seen = by_id(&**store, first.id).await.expect("it is there").revision;
                 let of_token =
-                    EventQuery { token: Some(first.id), limit: 1_000, ..EventQuery::default() };
-                let events = store.events(&of_token).await.expect("the store can be read");
-                let told = events.last().map(|event| event.revision);
+                    EventQuery { token: Some(first.id), limit: 1, ..EventQuery::default() };
+                let page = store.events(&of_token).await.expect("the store can be read");
+                let told = page.events.first().map(|event| event.revision);
                 assert!(told >= Some(seen), "revision {seen} has no event, the last is {told:?}");
                 // Each has looked once at least.
                 if end.has_come() {
@@ -238,6 +243,68 @@ pub(crate) async fn shows_no_change_without_its_event(harness: &dyn Harness) {
             }
         }
     });
+}
+
+/// Writers on several handles commit one and several events at once, by clocks that differ, while a
+/// follower reads.
+pub(crate) async fn shows_a_follower_every_event_once(harness: &dyn Harness) {
+    const COMMITS: u8 = 40;
+    let store = harness.open().await;
+    let other_handle = harness.open().await;
+    let first_of = |racer: u8| token(racer * 2);
+    let writers: Vec<_> = (1..RACERS).collect();
+    insert_all(&*store, &writers.iter().map(|racer| first_of(*racer)).collect::<Vec<_>>()).await;
+    let all = usize::from(RACERS - 1) * usize::from(COMMITS) * 2;
+    let ended = AtomicU8::new(0);
+    let followed = race(harness, RACERS, async |racer| {
+        let store = if racer % 2 == 0 { &store } else { &other_handle };
+        let mut seen = Vec::new();
+        if racer == 0 {
+            let mut query = EventQuery { limit: 7, ..EventQuery::default() };
+            loop {
+                let all_have_ended = ended.load(Ordering::SeqCst) == RACERS - 1;
+                let page = store.events(&query).await.expect("the store can be read");
+                if all_have_ended && page.events.is_empty() {
+                    return seen;
+                }
+                query.after = page.next;
+                seen.extend(page.events);
+            }
+        }
+        let mut before = first_of(racer);
+        for number in 0..COMMITS {
+            let skew = time(i64::from(racer) * -1_000);
+            let after = revised(&before, |token| token.updated = skew);
+            let event = |part: u8| Event {
+                id: EventId::from_bytes([
+                    racer, number, part, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                ]),
+                ..numbered_event(0, &after)
+            };
+            let mut batch = changes([Change::replace(&before, after.clone())]);
+            batch.events = vec![event(0)];
+            let rest = if number % 2 == 0 {
+                batch.events.push(event(1));
+                None
+            } else {
+                Some(events([event(1)]))
+            };
+            commit(&**store, batch).await;
+            if let Some(rest) = rest {
+                commit(&**store, rest).await;
+            }
+            before = after;
+        }
+        ended.fetch_add(1, Ordering::SeqCst);
+        seen
+    });
+    let followed = followed.into_iter().next().expect("the follower returns");
+    let ids: BTreeSet<_> = followed.iter().map(|event| event.id).collect();
+    assert_eq!((followed.len(), ids.len()), (all, all), "each event once");
+    for racer in writers {
+        let own = followed.iter().filter(|event| event.token == first_of(racer).id);
+        assert!(own.is_sorted_by_key(|event| event.id), "in the order of commits");
+    }
 }
 
 pub(crate) async fn shows_every_acknowledged_commit_at_once(harness: &dyn Harness) {
@@ -292,8 +359,8 @@ async fn assert_there(store: &dyn TokenStore, token: &Token, last: &Event) {
     let everything = store.list(&TokenQuery::default()).await.expect("the store can be read");
     assert_eq!(everything.tokens.last().map(|token| token.revision), Some(token.revision));
     let query = EventQuery { limit: 1_000, ..EventQuery::default() };
-    let events = store.events(&query).await.expect("the store can be read");
-    assert_eq!(events.last(), Some(last));
+    let page = store.events(&query).await.expect("the store can be read");
+    assert_eq!(page.events.last(), Some(last));
 }
 
 /// The tokens that a list by identifier shows.

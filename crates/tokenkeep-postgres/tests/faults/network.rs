@@ -87,7 +87,7 @@ impl Scene {
             return Verdict::of(self.store.commit(commit).await);
         }
         let change = TokenChange::new().description(&*after.description);
-        let change = change.expecting(before.revision);
+        let change = change.expecting((before.id, before.revision));
         match self.service.partial_update(&Caller::System, "token-1", change).await {
             Ok(updated) => {
                 assert_eq!(updated.view.revision(), after.revision);

@@ -89,7 +89,8 @@ async fn read_one(store: &PostgresStore, token: &Token) -> Result<(), StoreError
     let before = store.find(Lookup::Id(token.id)).await?.unwrap();
     assert_eq!(*before.description, *format!("r{}", before.revision.get()), "half a change");
     let query = EventQuery { token: Some(token.id), limit: 1_000_000, ..EventQuery::default() };
-    let events = store.events(&query).await?;
+    let mut events = store.events(&query).await?.events;
+    events.reverse();
     for (revision, event) in (2..).zip(&events) {
         assert_eq!(event.revision.get(), revision, "a change without its event, or with two");
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use tokenkeep::{
-    Change, Commit, CommitError, Filter, Lookup, SearchWord, StoreErrorKind, Timestamp, Token,
-    TokenQuery, TokenStore, UserDirectory,
+    Change, Commit, CommitError, Filter, Lookup, OwnerMatch, SearchWord, StoreErrorKind, Timestamp,
+    Token, TokenQuery, TokenStore, UserDirectory,
 };
 use tokenkeep_postgres::PostgresStore;
 use tokenkeep_test_server::{Direction, Failure, Proxy, cluster_available};
@@ -55,9 +55,11 @@ async fn nobody_is_found_by_nul() {
         let query = TokenQuery { filter, ..TokenQuery::default() };
         assert_eq!(store.list(&query).await.unwrap().tokens, [], "{query:?}");
     }
-    let word = SearchWord { text: "a\0".into(), owners: BTreeSet::new() };
-    let query = TokenQuery { search: vec![word], ..TokenQuery::default() };
-    assert_eq!(store.list(&query).await.unwrap().tokens, []);
+    for owners in [OwnerMatch::Listed(BTreeSet::new()), OwnerMatch::Directory] {
+        let word = SearchWord { text: "a\0".into(), owners };
+        let query = TokenQuery { search: vec![word], ..TokenQuery::default() };
+        assert_eq!(store.list(&query).await.unwrap().tokens, []);
+    }
     assert_eq!(store.user_named("a\0").await.unwrap(), None);
     assert_eq!(store.users_matching("a\0").await.unwrap(), []);
 }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::event::EventId;
 use crate::grant::Grant;
-use crate::store::StoreError;
+use crate::store::{SecretId, StoreError};
 use crate::token::TokenId;
 use crate::user::{GroupId, UserId};
 
@@ -75,6 +75,8 @@ pub enum RowId {
     User(UserId),
     /// A permission that a user holds.
     Grant(Grant),
+    /// The check value of a pepper or a sealing key.
+    Secret(SecretId),
 }
 
 impl fmt::Display for RowId {
@@ -84,6 +86,7 @@ impl fmt::Display for RowId {
             Self::Event(id) => write!(f, "event {id}"),
             Self::Group(id) => write!(f, "group {id}"),
             Self::User(id) => write!(f, "user {id}"),
+            Self::Secret(secret) => write!(f, "the check value of {secret}"),
             Self::Grant(grant) => write!(f, "permission {grant}"),
         }
     }

@@ -13,7 +13,7 @@ pub use report::{Copied, CopyReport};
 
 use crate::copy::report::Told;
 use crate::copy::sides::Sides;
-use crate::copy::tokens::{Events, Tokens};
+use crate::copy::tokens::{Events, Tokens, compare_checks, copy_checks};
 use crate::copy::users::{Grants, Groups, Users};
 use crate::directory::UserStore;
 use crate::store::TokenStore;
@@ -39,8 +39,10 @@ use crate::store::TokenStore;
 ///   that have changed in the source since is refused, so that a new one is needed.
 /// - Last-used times that a service still holds back are not in the store:
 ///   [flush](crate::TokenService::flush) it first.
-/// - Digests and sealed keys are copied as they are. They stay valid in a service with the same
-///   peppers and sealing keys, as the source's had.
+/// - Digests and sealed keys are copied as they are, and so are the check values of peppers and
+///   sealing keys. They stay valid in a service with the same secrets as the source's.
+/// - The trail keeps its order. A follower of the source reads the target from its start, since a
+///   cursor belongs to one store.
 /// - Owners are users: [`copy_users`] copies them, where the directory is a [`UserStore`].
 ///
 /// ```
@@ -83,8 +85,10 @@ pub async fn copy_tokens(
 ) -> Result<CopyReport, CopyError> {
     let tokens = Sides { from: Tokens(from), to: Tokens(to) };
     let events = Sides { from: Events(from), to: Events(to) };
+    compare_checks(from, to).await?;
     tokens.check().await?;
     events.check().await?;
+    copy_checks(from, to).await?;
     let mut told = Told::to(progress);
     tokens.fill(&mut told).await?;
     events.fill(&mut told).await?;
@@ -155,6 +159,7 @@ pub async fn check_tokens_target(
     from: &dyn TokenStore,
     to: &dyn TokenStore,
 ) -> Result<(), CopyError> {
+    compare_checks(from, to).await?;
     Sides { from: Tokens(from), to: Tokens(to) }.check().await?;
     Sides { from: Events(from), to: Events(to) }.check().await
 }

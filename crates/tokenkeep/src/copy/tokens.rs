@@ -6,12 +6,11 @@ use async_trait::async_trait;
 
 use crate::copy::rows::{PAGE, Rows};
 use crate::copy::{Copied, CopyError, CopyReport, RowId};
-use crate::event::{Event, EventId};
+use crate::event::Event;
 use crate::store::{
-    Change, Commit, CommitError, EventPosition, EventQuery, SortField, SortKey, StoreError,
+    Change, Commit, CommitError, EventCursor, EventQuery, SortField, SortKey, StoreError,
     StoreErrorKind, TokenQuery, TokenStore, Window,
 };
-use crate::timestamp::Timestamp;
 use crate::token::{Token, TokenId};
 
 /// Tokens, in the order of their ids.
@@ -57,21 +56,42 @@ impl Rows for Tokens<'_> {
     }
 }
 
-/// Events, in the order of their times and ids.
+/// The events of a store, in the order of commits.
 pub(super) struct Events<'a>(pub(super) &'a dyn TokenStore);
+
+/// An event with its place in the trail, counted from 0.
+#[derive(Debug, Clone)]
+pub(super) struct Numbered {
+    place: u64,
+    event: Event,
+    /// Where the events after the page continue.
+    next: Option<EventCursor>,
+}
+
+impl PartialEq for Numbered {
+    fn eq(&self, other: &Self) -> bool {
+        // A cursor belongs to one store.
+        (self.place, &self.event) == (other.place, &other.event)
+    }
+}
 
 #[async_trait]
 impl Rows for Events<'_> {
-    type Row = Event;
-    type Place = (Timestamp, EventId);
+    type Row = Numbered;
+    type Place = u64;
 
-    async fn behind(&self, last: Option<&Event>) -> Result<Vec<Event>, StoreError> {
-        let after = last.map(EventPosition::from);
-        self.0.events(&EventQuery { after, limit: PAGE, ..EventQuery::default() }).await
+    async fn behind(&self, last: Option<&Numbered>) -> Result<Vec<Numbered>, StoreError> {
+        let after = last.and_then(|last| last.next);
+        let query = EventQuery { after, limit: PAGE, ..EventQuery::default() };
+        let page = self.0.events(&query).await?;
+        let first = last.map_or(0, |last| last.place + 1);
+        let number = |(place, event)| Numbered { place, event, next: page.next };
+        Ok((first..).zip(page.events).map(number).collect())
     }
 
-    async fn write(&self, rows: Vec<Event>) -> Result<Vec<Event>, CopyError> {
-        match self.0.commit(Commit { changes: Vec::new(), events: rows }).await {
+    async fn write(&self, rows: Vec<Numbered>) -> Result<Vec<Numbered>, CopyError> {
+        let events = rows.into_iter().map(|row| row.event).collect();
+        match self.0.commit(Commit { changes: Vec::new(), events }).await {
             Ok(()) => Ok(Vec::new()),
             Err(CommitError::Store(error)) => Err(CopyError::Target(error)),
             // There is no change that could be: this store does not keep to the contract.
@@ -81,15 +101,43 @@ impl Rows for Events<'_> {
         }
     }
 
-    fn place(row: &Event) -> (Timestamp, EventId) {
-        (row.at, row.id)
+    fn place(row: &Numbered) -> u64 {
+        row.place
     }
 
-    fn id(row: &Event) -> RowId {
-        RowId::Event(row.id)
+    fn id(row: &Numbered) -> RowId {
+        RowId::Event(row.event.id)
     }
 
     fn counts(report: &mut CopyReport) -> &mut Copied {
         &mut report.events
     }
+}
+
+/// Records the check values of the source's secrets in the target.
+pub(super) async fn copy_checks(
+    from: &dyn TokenStore,
+    to: &dyn TokenStore,
+) -> Result<(), CopyError> {
+    for check in from.key_usage().await.map_err(CopyError::Source)?.checks {
+        let recorded = to.record_key_check(check).await.map_err(CopyError::Target)?;
+        if recorded != check {
+            return Err(CopyError::Differs(RowId::Secret(check.secret)));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a target that was opened with another secret under the id of one of the source.
+pub(super) async fn compare_checks(
+    from: &dyn TokenStore,
+    to: &dyn TokenStore,
+) -> Result<(), CopyError> {
+    let source = from.key_usage().await.map_err(CopyError::Source)?;
+    for check in to.key_usage().await.map_err(CopyError::Target)?.checks {
+        if source.check_of(check.secret).is_some_and(|of_source| of_source != check) {
+            return Err(CopyError::Differs(RowId::Secret(check.secret)));
+        }
+    }
+    Ok(())
 }

@@ -74,6 +74,10 @@ impl<'a, R: Rows> SideBySide<'a, R> {
                 }
                 Ordering::Greater => Err(CopyError::Foreign(R::id(&other))),
                 Ordering::Equal if row == other => Ok(Some(Found::Same)),
+                // Of events, whose place is a number, another one can be there.
+                Ordering::Equal if R::id(&row) != R::id(&other) => {
+                    Err(CopyError::Foreign(R::id(&other)))
+                }
                 Ordering::Equal => Err(CopyError::Differs(R::id(&row))),
             },
         }

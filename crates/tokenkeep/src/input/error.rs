@@ -75,6 +75,12 @@ pub enum FieldError {
     /// Only superusers create tokens for others.
     #[error("Tokens can only be created for yourself")]
     OwnerNotSelf,
+    /// The owner has as many tokens as the host allows.
+    #[error("This user has too many tokens")]
+    TooManyTokens,
+    /// Only superusers rename managed tokens.
+    #[error("Only a superuser may change the identifier of a managed token")]
+    ManagedIdentifierForSuperusers,
     /// Only superusers mark tokens as managed, change a marker or take it away.
     #[error("Only a superuser may change this flag")]
     MarkerForSuperusers,

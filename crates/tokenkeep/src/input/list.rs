@@ -54,8 +54,9 @@ impl TokenList {
     /// How many tokens a page has at most: its owners are loaded with it.
     pub const MAX_PAGE_SIZE: u32 = 100;
 
-    /// How many words a search has at most: each is looked for in every token, and in every username.
-    pub const MAX_SEARCH_WORDS: usize = 100;
+    /// The most words that a search can have: each is compared with every visible token and its
+    /// owner's username.
+    pub const MAX_SEARCH_WORDS: usize = 10;
 
     /// The first page of everything.
     #[must_use]
@@ -372,9 +373,9 @@ mod tests {
         let errors = list(&[("search", "a\0"), ("page", "x")]).check().unwrap_err();
         assert_eq!(errors.get(RequestField::Search), [FieldError::NullCharacter]);
         let words = |count| list(&[("search", &"word ".repeat(count))]).check();
-        assert_eq!(words(100), Ok(()));
-        let errors = words(101).unwrap_err();
-        assert_eq!(errors.get(RequestField::Search), [FieldError::TooManyWords { max: 100 }]);
+        assert_eq!(words(10), Ok(()));
+        let errors = words(11).unwrap_err();
+        assert_eq!(errors.get(RequestField::Search), [FieldError::TooManyWords { max: 10 }]);
     }
 
     #[test]

@@ -40,13 +40,32 @@ impl Pepper {
     }
 
     fn mac(&self) -> Hmac<Sha256> {
-        // A key of 32 bytes is shorter than a block of 64: it is taken as it is.
-        let mut block = Zeroizing::new([0; 64]);
-        for (place, byte) in block.iter_mut().zip(self.secret.iter()) {
-            *place = *byte;
-        }
-        Hmac::new(&(*block).into())
+        mac_of(&self.secret)
     }
+
+    pub(super) fn check_value(&self) -> [u8; 32] {
+        check_value(&self.secret)
+    }
+}
+
+fn mac_of(secret: &[u8; 32]) -> Hmac<Sha256> {
+    // A key of 32 bytes is shorter than a block of 64: it is taken as it is.
+    let mut block = Zeroizing::new([0; 64]);
+    for (place, byte) in block.iter_mut().zip(secret) {
+        *place = *byte;
+    }
+    Hmac::new(&(*block).into())
+}
+
+/// The text whose MAC is the check value of a secret. No key of a token equals it, since keys contain
+/// no null character.
+const CHECKED: &[u8] = b"tokenkeep\0check value 1";
+
+/// Returns a value by which a store recognizes a secret.
+pub(super) fn check_value(secret: &[u8; 32]) -> [u8; 32] {
+    let mut mac = mac_of(secret);
+    mac.update(CHECKED);
+    mac.finalize().into_bytes().into()
 }
 
 impl fmt::Debug for Pepper {

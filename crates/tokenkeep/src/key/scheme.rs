@@ -1,9 +1,8 @@
 //! How a service keeps keys.
 
-use std::num::NonZeroU8;
-
 use crate::key::{KeyDigest, Pepper, SealedKey, SealingKey, TokenKey, UnsealError};
 use crate::random::{Random, RandomError};
+use crate::store::{KeyCheck, SecretId};
 use crate::token::TokenId;
 
 /// How a service keeps keys (SPEC "Keys"): always as digests, with a pepper where one is
@@ -34,6 +33,8 @@ pub struct KeyScheme {
     /// The pepper of new digests.
     pepper: Option<Pepper>,
     older_peppers: Vec<Pepper>,
+    /// The ids of sealing keys that the host does not have any more.
+    lost_sealing: Vec<u8>,
 }
 
 impl KeyScheme {
@@ -55,6 +56,15 @@ impl KeyScheme {
     #[must_use]
     pub fn also_opening(mut self, older: SealingKey) -> Self {
         self.older_sealing.push(older);
+        self
+    }
+
+    /// Accepts that the host does not have the sealing key `id` any more: the service opens, keys
+    /// that it sealed cannot be viewed, and [`rekey`](crate::TokenService::rekey) removes the seals
+    /// where the scheme seals nothing. Their tokens stay valid.
+    #[must_use]
+    pub fn lost_sealing_key(mut self, id: u8) -> Self {
+        self.lost_sealing.push(id);
         self
     }
 
@@ -102,9 +112,23 @@ impl KeyScheme {
         self.digests(key.expose()).any(|of_key| of_key == *digest)
     }
 
-    /// Whether digests made with that pepper can be looked up.
-    pub(crate) fn knows_pepper(&self, id: NonZeroU8) -> bool {
-        self.pepper.iter().chain(&self.older_peppers).any(|pepper| pepper.id == id)
+    /// Returns whether the host has given up that sealing key.
+    pub(crate) fn is_lost(&self, sealing_key: u8) -> bool {
+        self.lost_sealing.contains(&sealing_key)
+    }
+
+    /// Returns the check value of every configured secret.
+    pub(crate) fn checks(&self) -> Vec<KeyCheck> {
+        let peppers = self.pepper.iter().chain(&self.older_peppers).map(|pepper| KeyCheck {
+            secret: SecretId::Pepper(pepper.id),
+            value: pepper.check_value(),
+        });
+        let sealing = self
+            .sealing
+            .iter()
+            .chain(&self.older_sealing)
+            .map(|key| KeyCheck { secret: SecretId::SealingKey(key.id), value: key.check_value() });
+        peppers.chain(sealing).collect()
     }
 
     /// The key of a token encrypted for viewing; `None` where keys are not retained.
@@ -156,6 +180,8 @@ impl KeyScheme {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU8;
+
     use super::*;
 
     #[test]

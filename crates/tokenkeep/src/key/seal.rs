@@ -8,6 +8,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::key::TokenKey;
+use crate::key::digest::check_value;
 use crate::random::{Random, RandomError};
 use crate::token::TokenId;
 
@@ -119,14 +120,19 @@ impl SealingKey {
         String::from_utf8(plain).map(TokenKey::from).map_err(|_| UnsealError::Damaged)
     }
 
+    pub(super) fn check_value(&self) -> [u8; 32] {
+        check_value(&self.secret)
+    }
+
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&(*self.secret).into())
     }
 }
 
 impl SealedKey {
-    /// The id of the sealing key; `None` for what is no sealed key.
-    pub(super) fn sealed_by(&self) -> Option<u8> {
+    /// Returns the id of the sealing key; `None` where there are no bytes.
+    #[must_use]
+    pub fn sealed_by(&self) -> Option<u8> {
         self.0.first().copied()
     }
 }

@@ -8,14 +8,16 @@ use std::fmt;
 
 use thiserror::Error;
 
-pub(crate) use order::{Holders, Outcome, Planned, settle};
+pub(crate) use order::{Holders, Outcome, Planned, Step, toposort};
 pub(crate) use rule::bring_back;
 
 use crate::error::TokenError;
 use crate::fields::TokenFields;
+use crate::identifier::Identifier;
 use crate::input::{FieldErrors, KeyChange, TokenChange};
 use crate::key::TokenKey;
 use crate::managed::Marker;
+use crate::token::Token;
 
 /// One token that an automated process owns, as it is to be.
 ///
@@ -82,13 +84,19 @@ pub struct Reconcile {
     pub(crate) tokens: Vec<ManagedToken>,
     pub(crate) prefix: Option<String>,
     pub(crate) takes_over: bool,
+    pub(crate) evicts: bool,
 }
 
 impl Reconcile {
     /// Sees to these tokens, and leaves all others alone.
     #[must_use]
     pub fn new(tokens: impl IntoIterator<Item = ManagedToken>) -> Self {
-        Self { tokens: tokens.into_iter().collect(), prefix: None, takes_over: false }
+        Self {
+            tokens: tokens.into_iter().collect(),
+            prefix: None,
+            takes_over: false,
+            evicts: false,
+        }
     }
 
     /// Deletes the managed tokens whose marker starts with `prefix`, compared byte by byte, and is
@@ -105,6 +113,22 @@ impl Reconcile {
     pub fn taking_over(mut self) -> Self {
         self.takes_over = true;
         self
+    }
+
+    /// Renames an unmanaged token that has the identifier of a wanted one, instead of refusing that
+    /// one. The renamed token stays valid under its key; its new identifier is the old one with a
+    /// random part. A token of the wanted owner is taken over instead, where that is asked for too.
+    #[must_use]
+    pub fn evicting(mut self) -> Self {
+        self.evicts = true;
+        self
+    }
+
+    /// Whether a wanted token may take the place of an unmanaged one that has its identifier.
+    pub(crate) fn may_take_over(&self, wanted: &ManagedToken, token: &Token) -> bool {
+        let is_foreign =
+            crate::input::wanted(&wanted.change.owner).is_some_and(|owner| *owner != token.owner);
+        self.takes_over && !(self.evicts && is_foreign)
     }
 
     /// The markers of the wanted tokens.
@@ -126,9 +150,12 @@ pub struct ReconcileReport {
     pub updated: Vec<(Marker, TokenFields)>,
     /// Tokens that were as wanted, and were not touched.
     pub unchanged: Vec<Marker>,
-    /// Tokens that were not to be there.
+    /// Tokens that were not to be there. They are deleted first, and stay deleted when the rest is
+    /// refused or fails.
     pub deleted: Vec<Marker>,
-    /// Wanted tokens that cannot be, and why. When there is one, nothing is done.
+    /// Unmanaged tokens that were renamed, with their old and new identifiers.
+    pub evicted: Vec<(Identifier, Identifier)>,
+    /// Wanted tokens that cannot be, and why. When there is one, nothing is created or updated.
     pub refused: Vec<(Marker, FieldErrors)>,
 }
 
@@ -144,23 +171,37 @@ pub struct Reconciled {
     pub keys: Vec<(Marker, TokenKey)>,
 }
 
-/// Why a reconcile did nothing, or failed in such a way that its
-/// [outcome is unknown](TokenError::is_outcome_unknown).
+/// Why a reconcile created and updated nothing, or failed in such a way that its
+/// [outcome is unknown](TokenError::is_outcome_unknown). Tokens that were not to be there are deleted
+/// first: each variant says which are.
 ///
 /// See [`TokenService::reconcile`](crate::TokenService::reconcile) for an example.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReconcileError {
-    /// Some of the wanted tokens cannot be: see [`refused`](ReconcileReport::refused). The other
-    /// lists say what would have been done.
+    /// Some of the wanted tokens cannot be: see [`refused`](ReconcileReport::refused). Of the other
+    /// lists, [`deleted`](ReconcileReport::deleted) says what was done, and the others what would
+    /// have been done.
     #[error("{}", Refusals(.0))]
-    Refused(ReconcileReport),
+    Refused(Box<ReconcileReport>),
     /// An empty prefix would prune every managed token there is.
     #[error("the prefix to prune must not be empty")]
     EmptyPrefix,
-    /// It failed.
-    #[error(transparent)]
-    Failed(#[from] TokenError),
+    /// The reconcile failed.
+    #[error("{error}")]
+    Failed {
+        /// Why.
+        #[source]
+        error: TokenError,
+        /// The tokens that were deleted before.
+        deleted: Vec<Marker>,
+    },
+}
+
+impl From<TokenError> for ReconcileError {
+    fn from(error: TokenError) -> Self {
+        Self::Failed { error, deleted: Vec::new() }
+    }
 }
 
 /// The refusals of a report in one line.
@@ -197,7 +238,7 @@ mod tests {
         };
         let [required, slug] = [FieldError::Required, FieldError::NotASlug];
         assert_eq!(
-            ReconcileError::Refused(report).to_string(),
+            ReconcileError::Refused(report.into()).to_string(),
             format!("not reconciled: m/a (identifier: {required}); m/b (identifier: {slug})")
         );
     }

@@ -10,7 +10,8 @@ use crate::token::{Intent, Token};
 /// sets differs. `gets_new_key` says that the key will differ, whatever else does.
 ///
 /// The process that owns the token decides like the system on a create: any expiry, and whether it
-/// expires. What nobody can change stays: the owner, and the intent of a single-use token.
+/// expires. What nobody can change stays: the owner, and the intent of a single-use token. A token
+/// that is taken over is the process's from then on: its owner loses the right to view the key.
 pub(crate) fn bring_back(
     token: &Token,
     change: &TokenChange,
@@ -32,6 +33,7 @@ pub(crate) fn bring_back(
         description: policy::set_or(&change.description, &token.description),
         intent,
         expiring,
+        owner_may_view_key: token.owner_may_view_key && token.managed.is_some(),
         expires: wanted_expiry(token, change, intent, expiring),
         ..token.clone()
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::directory::UserDirectory;
 use crate::key::KeyDigest;
-use crate::store::{ChangeCounters, Changes, StoreError, TokenStore};
+use crate::store::{ChangeCounters, Changes, Changing, StoreError, Subject, TokenStore};
 use crate::sync::{Mutex, MutexGuard};
 use crate::token::Token;
 
@@ -20,7 +20,9 @@ use crate::token::Token;
 /// each call where it is not. Keys that open nothing are not kept.
 ///
 /// A store that cannot tell, as PostgreSQL, is read at each call as if there were no cache, unless
-/// the host [accepts](Self::accept_staleness) that a revocation takes its time.
+/// the host [accepts](Self::accept_staleness) that a revocation by another instance takes its time.
+/// What the service itself commits binds its own cache at once, and the owner's state is asked for
+/// at each call.
 ///
 /// ```
 /// # pollster::block_on(async {
@@ -54,14 +56,14 @@ pub struct VerifyCache {
 
 /// How a service uses its [`VerifyCache`].
 ///
-/// See there for an example.
+/// See [`VerifyCache`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
     /// Every authentication reads the store.
     Off,
     /// Nothing that was acknowledged is missed.
     Exact,
-    /// A revocation, a new key or a deactivation may be missed for this long.
+    /// A revocation or a new key that another instance committed may be missed for this long.
     Stale(Duration),
 }
 
@@ -95,7 +97,9 @@ impl VerifyCache {
                 keeps_owners: directory.changes().is_some_and(|users| is_same(&users, &changes)),
                 changes,
             },
-            (None, Some(staleness)) => Freshness::Stale { staleness, start: Instant::now() },
+            (None, Some(staleness)) => {
+                Freshness::Stale { staleness, start: Instant::now(), own: Arc::default() }
+            }
             (None, None) => return None,
         };
         Some(Cache { freshness, sets: sets_for(self.tokens) })
@@ -118,8 +122,16 @@ impl fmt::Debug for Cache {
 /// How it is known that what was read still holds.
 #[derive(Debug)]
 enum Freshness {
-    Exact { changes: Arc<dyn Changes>, keeps_owners: bool },
-    Stale { staleness: Duration, start: Instant },
+    Exact {
+        changes: Arc<dyn Changes>,
+        keeps_owners: bool,
+    },
+    /// `own` counts what this service commits.
+    Stale {
+        staleness: Duration,
+        start: Instant,
+        own: Arc<ChangeCounters>,
+    },
 }
 
 /// What a decision needs to know.
@@ -133,34 +145,29 @@ pub(super) struct Known {
 #[derive(Debug)]
 struct Entry {
     known: Known,
-    /// The stamp of its rows, or when it was read.
-    since: u64,
+    /// The stamp of its rows when they were read.
+    stamp: u64,
+    /// When they were read.
+    read_at: u64,
 }
 
 impl Entry {
     fn holds_at(&self, moment: Moment<'_>) -> bool {
         let token = &self.known.token;
-        match moment {
-            Moment::Exact { counters, .. } => {
-                counters.stamp(token.id, token.owner) == Some(self.since)
-            }
-            Moment::Stale { oldest, .. } => self.since >= oldest,
-        }
+        self.read_at >= moment.oldest
+            && moment.counters.stamp(token.id, token.owner) == Some(self.stamp)
     }
 }
 
 /// A moment before a look-up: what is read after it is at least as new.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Moment<'a> {
-    Exact {
-        counters: &'a ChangeCounters,
-        total: u64,
-    },
-    /// In microseconds since the cache was opened; what was read at `oldest` still holds.
-    Stale {
-        now: u64,
-        oldest: u64,
-    },
+pub(super) struct Moment<'a> {
+    counters: &'a ChangeCounters,
+    total: u64,
+    /// In microseconds since the cache was opened. Zero where the age of an entry does not matter.
+    now: u64,
+    /// What was read before this time does not hold any more.
+    oldest: u64,
 }
 
 /// Digests are random, so that one chooses its place by itself: a set, and in it the place that
@@ -199,23 +206,28 @@ impl Cache {
     pub(super) const fn keeps_owners(&self) -> bool {
         match self.freshness {
             Freshness::Exact { keeps_owners, .. } => keeps_owners,
-            Freshness::Stale { .. } => true,
+            Freshness::Stale { .. } => false,
+        }
+    }
+
+    /// Begins a change that this service makes, where the store does not count changes.
+    pub(super) fn begin(&self, subjects: impl Iterator<Item = Subject>) -> Option<Changing> {
+        match &self.freshness {
+            Freshness::Exact { .. } => None,
+            Freshness::Stale { own, .. } => Some(own.begin(subjects.collect())),
         }
     }
 
     /// The present, as a look-up that begins now has to see it.
     pub(super) fn moment(&self) -> Result<Moment<'_>, StoreError> {
-        match &self.freshness {
-            Freshness::Exact { changes, .. } => {
-                let counters = changes.now()?;
-                Ok(Moment::Exact { counters, total: counters.total() })
-            }
-            Freshness::Stale { staleness, start } => {
+        let (counters, now, oldest) = match &self.freshness {
+            Freshness::Exact { changes, .. } => (changes.now()?, 0, 0),
+            Freshness::Stale { staleness, start, own } => {
                 let now = start.elapsed();
-                let oldest = now.saturating_sub(*staleness);
-                Ok(Moment::Stale { now: micros(now), oldest: micros(oldest) })
+                (&**own, micros(now), micros(now.saturating_sub(*staleness)))
             }
-        }
+        };
+        Ok(Moment { counters, total: counters.total(), now, oldest })
     }
 
     /// What is known of the token with this digest, if that still holds.
@@ -231,16 +243,11 @@ impl Cache {
 
     /// Keeps what was read after `moment`, unless it may have changed meanwhile.
     pub(super) fn put(&self, known: Known, moment: Moment<'_>) {
-        let since = match moment {
-            Moment::Exact { counters, total } => {
-                let stamp = counters.stamp(known.token.id, known.token.owner);
-                match stamp {
-                    Some(stamp) if counters.total() == total => stamp,
-                    _ => return,
-                }
-            }
-            Moment::Stale { now, .. } => now,
+        let stamp = match moment.counters.stamp(known.token.id, known.token.owner) {
+            Some(stamp) if moment.counters.total() == moment.total => stamp,
+            _ => return,
         };
+        let read_at = moment.now;
         let digest = known.token.key_digest.clone();
         let Some(mut set) = self.set(&digest) else { return };
         // The last place holds what came first, unless one is empty or had the token already.
@@ -251,7 +258,7 @@ impl Cache {
             places.rotate_right(1);
         }
         if let Some(first) = set.first_mut() {
-            *first = Some(Entry { known, since });
+            *first = Some(Entry { known, stamp, read_at });
         }
     }
 
@@ -271,8 +278,8 @@ mod tests {
     use crate::user::UserId;
 
     fn cache_of(tokens: usize) -> Cache {
-        let staleness = Duration::from_hours(1);
-        let freshness = Freshness::Stale { staleness, start: Instant::now() };
+        let staleness = Duration::from_secs(3_600);
+        let freshness = Freshness::Stale { staleness, start: Instant::now(), own: Arc::default() };
         Cache { freshness, sets: sets_for(tokens) }
     }
 

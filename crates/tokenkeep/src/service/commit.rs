@@ -5,9 +5,8 @@ use crate::event::{Event, EventId, EventKind};
 use crate::expected::Expected;
 use crate::service::TokenService;
 use crate::store::{
-    Change, Commit, CommitError, EventPosition, EventQuery, Lookup, StoreError, StoreErrorKind,
+    Change, Commit, CommitError, EventQuery, Lookup, StoreError, StoreErrorKind, Subject,
 };
-use crate::timestamp::Timestamp;
 use crate::token::{Revision, TokenId};
 
 impl TokenService {
@@ -15,6 +14,9 @@ impl TokenService {
     /// has its event.
     pub(super) async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let trace = Trace::of(&commit);
+        // From here until the outcome is known, the service's own cache reads the store.
+        let tokens = commit.changes.iter().map(|change| Subject::Token(change.token_id()));
+        let _changing = self.parts.cache.as_ref().and_then(|cache| cache.begin(tokens));
         match (self.parts.store.commit(commit).await, trace) {
             (Err(CommitError::Store(error)), Some(trace))
                 if *error.kind() == StoreErrorKind::OutcomeUnknown =>
@@ -46,13 +48,26 @@ impl TokenService {
     /// Reads what became of a commit; hands over that it is unknown where that cannot be told: it
     /// may still be on its way.
     async fn settle(&self, trace: Trace, unknown: StoreError) -> Result<(), CommitError> {
-        let Ok(events) = self.parts.events(&trace.query()).await else {
-            return Err(unknown.into());
-        };
-        if events.iter().any(|event| event.id == trace.event) {
-            return Ok(());
+        let mut query =
+            EventQuery { token: Some(trace.token), limit: 1_000, ..EventQuery::default() };
+        let mut is_superseded = false;
+        loop {
+            let Ok(page) = self.parts.events(&query).await else {
+                return Err(unknown.into());
+            };
+            if page.events.iter().any(|event| event.id == trace.event) {
+                return Ok(());
+            }
+            is_superseded |= page.events.iter().any(|event| trace.is_superseded_by(event));
+            // Newest first: what comes next is older than the commit.
+            let is_older =
+                page.events.last().is_none_or(|event| Some(event.revision) < trace.expected);
+            match page.next.filter(|_| !is_older) {
+                Some(next) => query.after = Some(next),
+                None => break,
+            }
         }
-        if events.iter().any(|event| trace.is_superseded_by(event)) {
+        if is_superseded {
             let current = self.parts.find(Lookup::Id(trace.token)).await?;
             return Err(CommitError::Stale { change: trace.change, current });
         }
@@ -68,7 +83,10 @@ struct Trace {
     /// The place of the change that the event describes.
     change: usize,
     token: TokenId,
+    /// `None` of an insert and of a remove.
     expected: Option<Revision>,
+    /// The change deletes the token at any revision.
+    removes: bool,
 }
 
 impl Trace {
@@ -77,34 +95,23 @@ impl Trace {
         let mut changes = commit.changes.iter().enumerate();
         let (place, change) = changes.find(|(_, change)| change.token_id() == event.token)?;
         let expected = match change {
-            Change::Insert(_) => None,
+            Change::Insert(_) | Change::Remove { .. } => None,
             Change::Replace { expected, .. }
             | Change::Delete { expected, .. }
-            | Change::Expect { expected, .. } => Some(*expected),
+            | Change::Expect { expected, .. }
+            | Change::Release { expected, .. } => Some(*expected),
         };
-        Some(Self { event: event.id, change: place, token: event.token, expected })
-    }
-
-    /// The events of the token from the expected revision on.
-    fn query(&self) -> EventQuery {
-        let start = EventPosition {
-            revision: self.expected.unwrap_or(Revision::FIRST),
-            at: Timestamp::MIN,
-            id: EventId::from_bytes([0; 16]),
-        };
-        EventQuery {
-            token: Some(self.token),
-            after: Some(start),
-            limit: 1_000,
-            ..EventQuery::default()
-        }
+        let removes = matches!(change, Change::Remove { .. });
+        Some(Self { event: event.id, change: place, token: event.token, expected, removes })
     }
 
     /// Whether somebody else's event took the token away from the expected revision, to which it
     /// does not come back. That our own event is missing proves nothing: it may have been pruned.
     fn is_superseded_by(&self, event: &Event) -> bool {
+        let deletes =
+            matches!(event.kind, EventKind::Deleted | EventKind::Consumed | EventKind::Expired);
         let Some(expected) = self.expected else {
-            return false;
+            return self.removes && deletes;
         };
         match event.kind {
             EventKind::Deleted | EventKind::Consumed | EventKind::Expired => {

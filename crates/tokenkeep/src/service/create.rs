@@ -12,8 +12,11 @@ use crate::policy::{self, Conflicts, NewToken};
 use crate::random::{RandomError, uuid_v4};
 use crate::service::session::Session;
 use crate::service::{MAX_ATTEMPTS, TokenService};
-use crate::store::{Change, Commit, CommitError, StoreError, UniqueField};
+use crate::store::{
+    Change, Commit, CommitError, Filter, StoreError, TokenQuery, UniqueField, Window,
+};
 use crate::token::{Revision, Token, TokenId};
+use crate::user::{Profile, UserId};
 use crate::view::TokenView;
 
 /// A token that has just been created, with its key.
@@ -90,7 +93,7 @@ impl TokenService {
             }
             _ => None,
         };
-        let conflicts = self.create_conflicts(&session, &change, owner.is_none()).await?;
+        let conflicts = self.create_conflicts(&session, &change, owner.as_deref()).await?;
         let around = session.circumstances(owner.as_deref(), conflicts);
         let new = policy::create(&change, caller_id, &around)?;
 
@@ -124,11 +127,31 @@ impl TokenService {
         &self,
         session: &Session<'_>,
         change: &TokenChange,
-        unknown_owner: bool,
+        owner: Option<&Profile>,
     ) -> Result<Conflicts, StoreError> {
         let marker = wanted(&change.managed).filter(|_| session.standing.is_superuser);
         let conflicts = self.conflicts(wanted(&change.identifier), marker, None).await?;
-        Ok(Conflicts { unknown_owner, ..conflicts })
+        let owner_is_full = match owner {
+            Some(owner) if !session.standing.is_superuser => self.is_full(owner.user.id).await?,
+            _ => false,
+        };
+        Ok(Conflicts { unknown_owner: owner.is_none(), owner_is_full, ..conflicts })
+    }
+
+    /// Returns whether a user has as many tokens as the policy allows.
+    async fn is_full(&self, owner: UserId) -> Result<bool, StoreError> {
+        let Some(maximum) = self.parts.policy.maximum_tokens_per_owner else {
+            return Ok(false);
+        };
+        let Some(before_last) = maximum.checked_sub(1) else {
+            return Ok(true);
+        };
+        let query = TokenQuery {
+            filter: Filter { owner: Some(owner), ..Filter::default() },
+            window: Window::Offset { offset: before_last.into(), limit: 1 },
+            ..TokenQuery::default()
+        };
+        Ok(!self.parts.list(&query).await?.tokens.is_empty())
     }
 
     /// The row of a new token.

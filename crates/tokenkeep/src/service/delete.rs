@@ -9,7 +9,7 @@ use crate::expected::Expected;
 use crate::fields::TokenFields;
 use crate::service::session::Session;
 use crate::service::{MAX_ATTEMPTS, TokenService};
-use crate::store::{Change, Commit};
+use crate::store::{Change, Commit, CommitError};
 use crate::token::Token;
 
 impl TokenService {
@@ -58,6 +58,36 @@ impl TokenService {
             }
         }
         Err(TokenError::Contended)
+    }
+}
+
+/// How many tokens are removed by one commit.
+const BATCH: usize = 256;
+
+impl TokenService {
+    /// Deletes tokens whatever others change in between, a batch by each commit, and adds those that
+    /// it deleted to `removed`. A token that is gone already is left out.
+    pub(super) async fn remove(
+        &self,
+        tokens: Vec<Arc<Token>>,
+        removed: &mut Vec<Arc<Token>>,
+    ) -> Result<(), TokenError> {
+        for batch in tokens.chunks(BATCH) {
+            let mut batch = batch.to_vec();
+            while !batch.is_empty() {
+                let session = self.session(&Caller::System).await?;
+                let changes = batch.iter().map(|token| Change::Remove { id: token.id }).collect();
+                let Commit { events, .. } = session.deleting(EventKind::Deleted, &batch)?;
+                match self.commit(Commit { changes, events }).await {
+                    Ok(()) => removed.append(&mut batch),
+                    Err(CommitError::Stale { change, .. }) if change < batch.len() => {
+                        batch.remove(change);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
     }
 }
 

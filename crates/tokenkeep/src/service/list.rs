@@ -1,6 +1,6 @@
 //! `core_tokens_list`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::ser::SerializeStruct;
@@ -9,11 +9,11 @@ use serde::{Serialize, Serializer};
 use crate::access::{Caller, Permission};
 use crate::error::TokenError;
 use crate::input::{PageNumber, TokenList};
-use crate::service::TokenService;
 use crate::service::session::Session;
+use crate::service::{Parts, TokenService};
 use crate::store::{
-    Cursor, Filter, SearchWord, SortField, SortKey, StoreError, TokenPage, TokenQuery, Visibility,
-    Window,
+    Cursor, Filter, OwnerMatch, SearchWord, SortField, SortKey, StoreError, TokenPage, TokenQuery,
+    Visibility, Window,
 };
 use crate::token::Token;
 use crate::user::{Profile, UserId};
@@ -159,8 +159,9 @@ impl TokenService {
     /// Lists the tokens that the caller sees, part after part: the page of `list` does not matter,
     /// its page size does. A token that stays as it is is shown once, whatever happens to others.
     ///
-    /// The cost of a part does not grow with its place: by identifier (the default) or by id it is
-    /// that of its tokens, in other orders that of sorting.
+    /// The cost of a part does not grow with its place. By identifier (the default) it is that of its
+    /// tokens, for all tokens and for those of one owner; by id, for all tokens. In other orders each
+    /// part costs what sorting all of them does.
     ///
     /// ```
     /// # pollster::block_on(async {
@@ -210,23 +211,55 @@ impl TokenService {
         session: &Session<'_>,
         list: &TokenList,
     ) -> Result<Option<TokenQuery>, StoreError> {
-        let directory = &self.parts.directory;
         let mut filter = list.filter.clone();
         if let Some(username) = &list.owner_named {
-            let owner = directory.user_named(username).await?;
+            let owner = self.parts.directory.user_named(username).await?;
             if owner.is_none() || filter.owner.is_some_and(|wanted| Some(wanted) != owner) {
                 return Ok(None);
             }
             filter.owner = owner;
         }
-        let mut search = Vec::with_capacity(list.search.len());
-        for text in &list.search {
-            let owners = directory.users_matching(text).await?.into_iter().collect();
-            search.push(SearchWord { text: text.clone(), owners });
-        }
         let visibility = session.visibility().await?;
+        let search = self.search_words(&visibility, &list.search).await?;
         let order = list.order.clone();
         Ok(Some(TokenQuery { visibility, filter, search, order, ..TokenQuery::default() }))
+    }
+
+    /// The words with the owners whose username contains them. Visibility comes first: of a caller
+    /// who does not see every token, only the owners of tokens that it sees are compared, so that
+    /// the cost does not depend on the number of users.
+    async fn search_words(
+        &self,
+        visibility: &Visibility,
+        words: &[String],
+    ) -> Result<Vec<SearchWord>, StoreError> {
+        let Parts { store, directory, .. } = &*self.parts;
+        let is_joined = directory.store_id() == Some(store.store_id());
+        let visible = match visibility {
+            Visibility::Limited { owner, also } if !is_joined && !words.is_empty() => {
+                let also: Vec<_> = also.iter().copied().collect();
+                let owners = store.owners(&also).await?;
+                let owners: BTreeSet<_> = owners.into_iter().chain([*owner]).collect();
+                directory.profiles(&owners.into_iter().collect::<Vec<_>>()).await?
+            }
+            _ => Vec::new(),
+        };
+        let mut search = Vec::with_capacity(words.len());
+        for text in words {
+            let owners = if is_joined {
+                OwnerMatch::Directory
+            } else if *visibility == Visibility::All {
+                let owners = directory.users_matching(text).await?;
+                OwnerMatch::Listed(owners.into_iter().collect())
+            } else {
+                let word = text.to_ascii_lowercase();
+                let named = visible.iter().map(|profile| &profile.user);
+                let named = named.filter(|user| user.username.to_ascii_lowercase().contains(&word));
+                OwnerMatch::Listed(named.map(|user| user.id).collect())
+            };
+            search.push(SearchWord { text: text.clone(), owners });
+        }
+        Ok(search)
     }
 
     async fn count(&self, query: &mut Option<TokenQuery>) -> Result<u64, StoreError> {
@@ -245,18 +278,13 @@ impl TokenService {
         self.parts.list(query).await
     }
 
-    /// Every token that passes a filter.
+    /// Every token that passes a filter, as one state of the store shows them: a page for each part
+    /// would cost what lies before it again and again, and could miss a token that is renamed.
     pub(super) async fn all(&self, filter: Filter) -> Result<Vec<Arc<Token>>, StoreError> {
-        // In the order of what never changes, so that none is missed that is renamed meanwhile.
         let order = vec![SortKey { field: SortField::Id, descending: false }];
-        let mut query = TokenQuery { filter, order, ..TokenQuery::default() };
-        let mut tokens = Vec::new();
-        loop {
-            let page = self.parts.list(&query).await?;
-            tokens.extend(page.tokens);
-            let Some(next) = page.next else { return Ok(tokens) };
-            query.window = Window::After { cursor: Some(next), limit: query.window.limit() };
-        }
+        let window = Window::After { cursor: None, limit: u32::MAX };
+        let query = TokenQuery { filter, order, window, ..TokenQuery::default() };
+        Ok(self.parts.list(&query).await?.tokens)
     }
 }
 

@@ -47,7 +47,8 @@ use crate::random::{Random, SystemRandom};
 use crate::service::cache::Cache;
 use crate::service::last_used::PendingTouches;
 use crate::store::{
-    EventQuery, Lookup, StoreError, StoreErrorKind, TokenPage, TokenQuery, TokenStore, Window,
+    EventPage, EventQuery, Lookup, StoreError, StoreErrorKind, TokenPage, TokenQuery, TokenStore,
+    Window,
 };
 use crate::token::{Token, TokenId};
 
@@ -122,7 +123,7 @@ impl Parts {
                 }
                 (None, _) => true,
             };
-            if !follows || !query.matches(token) {
+            if !follows || !query.matches(token, |_, _| true) {
                 return Err(led_astray("token", token.id));
             }
             before = Some(token);
@@ -130,18 +131,20 @@ impl Parts {
         Ok(page)
     }
 
-    /// Reads events, and believes no store that reads others, or one of them twice.
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        let events = self.store.events(query).await?;
-        let mut before: Option<&Event> = None;
-        for event in &events {
-            let follows = before.is_none_or(|before| query.compare(before, event).is_lt());
+    /// Reads events, and checks that the store returned the requested ones.
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        let page = self.store.events(query).await?;
+        let mut newer: Option<&Event> = None;
+        for event in &page.events {
+            // The revisions of one token only rise.
+            let follows =
+                query.token.is_none() || newer.is_none_or(|newer| newer.revision >= event.revision);
             if !follows || !query.matches(event) {
                 return Err(led_astray("event", event.id));
             }
-            before = Some(event);
+            newer = Some(event);
         }
-        Ok(events)
+        Ok(page)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The start of a service.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::key::KeyScheme;
 use crate::service::{TokenService, TokenServiceBuilder};
-use crate::store::StoreError;
+use crate::store::{SecretId, StoreError, TokenStore};
 
 /// Why a service was not opened.
 ///
@@ -34,29 +36,72 @@ use crate::store::StoreError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The store has digests that were made with a pepper that the host has not configured: their
-    /// keys would be refused, and could be given out again.
+    /// Digests in the store need a pepper that is not configured: their keys would be refused, and
+    /// could be given to other tokens.
     #[error("the store has keys with pepper {0}, which is not configured")]
     UnknownPepper(NonZeroU8),
-    /// The store cannot be read.
+    /// Sealed keys in the store need a sealing key that is not configured. A host that does not have
+    /// it any more says so with [`KeyScheme::lost_sealing_key`](crate::KeyScheme::lost_sealing_key).
+    #[error("the store has keys that are sealed by sealing key {0}, which is not configured")]
+    UnknownSealingKey(u8),
+    /// The store was opened with another secret of this id before: every key that needs that one
+    /// would be refused.
+    #[error("pepper {0} is another secret than before: configure that one, or use another id")]
+    WrongPepper(NonZeroU8),
+    /// The store was opened with another secret of this id before: no key that it sealed could be
+    /// opened.
+    #[error("sealing key {0} is another secret than before: configure that one, or use another id")]
+    WrongSealingKey(u8),
+    /// Two secrets of one kind have the same id.
+    #[error("{0} is configured twice: give each secret an id of its own")]
+    DuplicateSecret(SecretId),
+    /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl TokenServiceBuilder {
-    /// Opens the service: makes sure that the keys in the store can be looked up.
+    /// Opens the service. Checks that the configured secrets are those that the keys in the store
+    /// need, and records a check value of each secret that is new to the store.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub async fn open(self) -> Result<TokenService, OpenError> {
         let Self { mut parts, cache } = self;
-        for id in parts.store.pepper_ids().await? {
-            if !parts.keys.knows_pepper(id) {
-                return Err(OpenError::UnknownPepper(id));
-            }
-        }
+        check_secrets(&*parts.store, &parts.keys).await?;
         parts.cache = cache.and_then(|cache| cache.open(&*parts.store, &*parts.directory));
         Ok(TokenService { parts: Arc::new(parts) })
     }
+}
+
+/// Compares the configured secrets with what the store needs and has recorded.
+async fn check_secrets(store: &dyn TokenStore, keys: &KeyScheme) -> Result<(), OpenError> {
+    let configured = keys.checks();
+    let mut ids = BTreeSet::new();
+    if let Some(check) = configured.iter().find(|check| !ids.insert(check.secret)) {
+        return Err(OpenError::DuplicateSecret(check.secret));
+    }
+    let usage = store.key_usage().await?;
+    let is_missing = |secret| !ids.contains(&secret);
+    if let Some(id) = usage.peppers.iter().find(|id| is_missing(SecretId::Pepper(**id))) {
+        return Err(OpenError::UnknownPepper(*id));
+    }
+    let mut sealing = usage.sealing_keys.iter().filter(|id| !keys.is_lost(**id));
+    if let Some(id) = sealing.find(|id| is_missing(SecretId::SealingKey(**id))) {
+        return Err(OpenError::UnknownSealingKey(*id));
+    }
+    for check in configured {
+        let recorded = match usage.check_of(check.secret) {
+            Some(recorded) => recorded,
+            None => store.record_key_check(check).await?,
+        };
+        if recorded != check {
+            return Err(match check.secret {
+                SecretId::Pepper(id) => OpenError::WrongPepper(id),
+                SecretId::SealingKey(id) => OpenError::WrongSealingKey(id),
+            });
+        }
+    }
+    Ok(())
 }

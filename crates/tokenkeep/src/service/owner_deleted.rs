@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::access::Caller;
 use crate::error::TokenError;
-use crate::event::EventKind;
-use crate::expected::Expected;
-use crate::service::{MAX_ATTEMPTS, TokenService};
+use crate::service::TokenService;
 use crate::store::Filter;
 use crate::token::Token;
 use crate::user::UserId;
 
 impl TokenService {
-    /// Deletes every token of a user in one commit, with an event each, and returns them as they
-    /// were: for hosts that delete the user.
+    /// Deletes every token of a user, with an event each, and returns them as they were listed: for
+    /// hosts that delete the user. Nobody who changes such a token at the same time can delay that.
+    /// It goes on in batches, and repeats until no token of the user is left.
     ///
     /// Remove the user from the directory first: from then on its tokens authenticate nobody, and
     /// it can create none. A create that was under way at that moment may still end afterwards; its
@@ -40,20 +38,16 @@ impl TokenService {
     ///
     /// # Errors
     ///
-    /// [`Contended`](TokenError::Contended), [`Random`](TokenError::Random) and
-    /// [`Store`](TokenError::Store).
+    /// [`Random`](TokenError::Random) and [`Store`](TokenError::Store). Some tokens may be deleted
+    /// then; call it again for the others.
     pub async fn owner_deleted(&self, owner: UserId) -> Result<Vec<Arc<Token>>, TokenError> {
-        for _ in 0..MAX_ATTEMPTS {
-            let session = self.session(&Caller::System).await?;
+        let mut removed = Vec::new();
+        loop {
             let tokens = self.all(Filter { owner: Some(owner), ..Filter::default() }).await?;
             if tokens.is_empty() {
-                return Ok(tokens);
+                return Ok(removed);
             }
-            let commit = session.deleting(EventKind::Deleted, &tokens)?;
-            if self.commit_or_lose(commit, &Expected::Anything).await? {
-                return Ok(tokens);
-            }
+            self.remove(tokens, &mut removed).await?;
         }
-        Err(TokenError::Contended)
     }
 }

@@ -7,13 +7,15 @@ use crate::access::Caller;
 use crate::error::TokenError;
 use crate::event::EventKind;
 use crate::fields::{TokenField, TokenFields};
+use crate::identifier::Identifier;
 use crate::input::{FieldError, FieldErrors, wanted};
 use crate::key::TokenKey;
 use crate::managed::Marker;
 use crate::policy::{self, Conflicts};
+use crate::random::uuid_v4;
 use crate::reconcile::{
     Holders, ManagedToken, Outcome, Planned, Reconcile, ReconcileError, ReconcileReport,
-    Reconciled, State, bring_back, settle,
+    Reconciled, State, Step, bring_back, toposort,
 };
 use crate::service::session::Session;
 use crate::service::{MAX_ATTEMPTS, TokenService};
@@ -23,13 +25,26 @@ use crate::token::{Token, TokenId};
 /// What is to be done, and in which order.
 struct Plan {
     planned: Vec<Planned>,
-    order: Vec<usize>,
+    evictions: Vec<Eviction>,
+    /// Who holds what before anything is done, apart from evicted tokens.
+    holders: Holders,
+    steps: Vec<Step>,
+}
+
+/// An unmanaged token that has to give up its identifier, and its new one.
+struct Eviction {
+    token: Arc<Token>,
+    identifier: Identifier,
 }
 
 impl TokenService {
-    /// Brings about what an automated process wants of its tokens (SPEC "Managed tokens"), all of
-    /// it in one commit, or nothing. What is as wanted is not touched: no new expiry, key or
-    /// revision.
+    /// Brings about what an automated process wants of its tokens (SPEC "Managed tokens"). What is as
+    /// wanted is not touched: no new expiry, key or revision.
+    ///
+    /// First it deletes the tokens that are not to be there, at whatever revision they are, so that
+    /// no revocation waits for another writer. All the rest is one commit, or nothing: a token that
+    /// another caller changes meanwhile is planned again as it then is. Tokens can exchange
+    /// identifiers and keys.
     ///
     /// ```
     /// # pollster::block_on(async {
@@ -63,22 +78,105 @@ impl TokenService {
     ///
     /// # Errors
     ///
-    /// [`ReconcileError`]; nothing has been changed, unless
+    /// [`ReconcileError`]; nothing but what it names as deleted has been changed, unless
     /// [its outcome is unknown](TokenError::is_outcome_unknown).
     pub async fn reconcile(&self, tokens: &Reconcile) -> Result<Reconciled, ReconcileError> {
+        let mut deleted = Vec::new();
+        match self.reconcile_all(tokens, &mut deleted).await {
+            Err(ReconcileError::Failed { error, .. }) => {
+                Err(ReconcileError::Failed { error, deleted })
+            }
+            reconciled => reconciled,
+        }
+    }
+
+    async fn reconcile_all(
+        &self,
+        tokens: &Reconcile,
+        deleted: &mut Vec<Marker>,
+    ) -> Result<Reconciled, ReconcileError> {
+        let mut plan: Option<Plan> = None;
         for _ in 0..MAX_ATTEMPTS {
             let session = self.session(&Caller::System).await?;
-            let plan = self.plan(&session, tokens).await?;
-            let report = plan.report()?;
-            let commit = plan.commit(&session)?;
-            if commit.changes.is_empty() || self.commit_or_replan(commit).await? {
-                return Ok(Reconciled { report, keys: plan.keys() });
+            let current = if let Some(plan) = plan.take() {
+                plan
+            } else {
+                let plan = self.plan(&session, tokens).await?;
+                self.delete_unwanted(&plan, deleted).await?;
+                plan
+            };
+            let report = current.report(deleted)?;
+            let commit = current.commit(&session)?;
+            if commit.changes.is_empty() {
+                return Ok(Reconciled { report, keys: current.keys() });
             }
+            plan = match self.commit(commit).await {
+                Ok(()) => return Ok(Reconciled { report, keys: current.keys() }),
+                Err(CommitError::Stale { change, current: Some(token) }) => {
+                    self.replan(&session, tokens, current, change, token).await?
+                }
+                // A token is gone, or another one has taken a value: everything is read again.
+                Err(CommitError::Stale { .. } | CommitError::Taken { .. }) => None,
+                Err(error) => return Err(TokenError::from(error).into()),
+            };
         }
         Err(TokenError::Contended.into())
     }
 
-    /// Tells what [`reconcile`](Self::reconcile) would report now, and changes nothing.
+    /// Deletes the tokens that are not to be there, and adds their markers to `deleted`.
+    async fn delete_unwanted(
+        &self,
+        plan: &Plan,
+        deleted: &mut Vec<Marker>,
+    ) -> Result<(), TokenError> {
+        let unwanted = plan.planned.iter().filter_map(|planned| match &planned.outcome {
+            Outcome::Delete(token) => Some(token.clone()),
+            _ => None,
+        });
+        let mut removed = Vec::new();
+        let result = self.remove(unwanted.collect(), &mut removed).await;
+        deleted.extend(removed.iter().filter_map(|token| token.managed.clone()));
+        result
+    }
+
+    /// Plans the token of one change again, which another caller has changed to `current`, and
+    /// leaves the rest of the plan: reading everything again would give the caller time to change it
+    /// once more. `None` when the token has another part in the plan by now.
+    async fn replan(
+        &self,
+        session: &Session<'_>,
+        tokens: &Reconcile,
+        mut plan: Plan,
+        change: usize,
+        current: Arc<Token>,
+    ) -> Result<Option<Plan>, TokenError> {
+        if let Some(eviction) = plan.evictions.get_mut(change) {
+            let is_same =
+                current.managed.is_none() && current.identifier == eviction.token.identifier;
+            eviction.token = current;
+            return Ok(is_same.then_some(plan));
+        }
+        let Some(Step::Release(place) | Step::Write(place)) =
+            plan.steps.get(change - plan.evictions.len()).copied()
+        else {
+            return Ok(None);
+        };
+        let (Some(wanted), Some(planned)) = (tokens.tokens.get(place), plan.planned.get_mut(place))
+        else {
+            return Ok(None);
+        };
+        match &planned.outcome {
+            Outcome::Replace { before, .. } if before.managed == current.managed => {
+                plan.holders.replace(before, &current);
+            }
+            _ => return Ok(None),
+        }
+        planned.outcome = self.plan_update(session, wanted, current).await?;
+        plan.steps = toposort(&mut plan.planned, plan.holders.clone());
+        Ok(Some(plan))
+    }
+
+    /// Returns what [`reconcile`](Self::reconcile) would report now, and changes nothing.
     ///
     /// ```
     /// # pollster::block_on(async {
@@ -104,16 +202,12 @@ impl TokenService {
         tokens: &Reconcile,
     ) -> Result<ReconcileReport, ReconcileError> {
         let session = self.session(&Caller::System).await?;
-        self.plan(&session, tokens).await?.report()
-    }
-
-    /// `false` when somebody else was faster, and all has to be planned anew.
-    async fn commit_or_replan(&self, commit: Commit) -> Result<bool, TokenError> {
-        match self.commit(commit).await {
-            Ok(()) => Ok(true),
-            Err(CommitError::Stale { .. } | CommitError::Taken { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let plan = self.plan(&session, tokens).await?;
+        let deleted = plan.planned.iter().filter_map(|planned| match &planned.outcome {
+            Outcome::Delete(_) => Some(planned.marker.clone()),
+            _ => None,
+        });
+        plan.report(&deleted.collect::<Vec<_>>())
     }
 
     async fn plan(
@@ -121,17 +215,28 @@ impl TokenService {
         session: &Session<'_>,
         tokens: &Reconcile,
     ) -> Result<Plan, ReconcileError> {
-        let mut planned = Vec::with_capacity(tokens.tokens.len());
-        let mut holders = Holders::default();
-        let mut seen = Seen::default();
         for wanted in &tokens.tokens {
             if let Some(error) = wanted.change.body_error() {
                 return Err(TokenError::Body(error.clone()).into());
             }
+        }
+        let mut planned = Vec::with_capacity(tokens.tokens.len());
+        let mut evictions = Vec::new();
+        let mut holders = Holders::default();
+        let mut seen = Seen::default();
+        for wanted in &tokens.tokens {
             let outcome = if seen.markers.insert(&wanted.marker) {
                 let named = self.look_up_holders(wanted, &mut holders).await?;
-                let free = named.filter(|token| tokens.takes_over && token.managed.is_none());
-                self.plan_one(session, wanted, free, &mut seen).await?
+                let named = named.filter(|token| token.managed.is_none());
+                let free = named.clone().filter(|token| tokens.may_take_over(wanted, token));
+                let outcome = self.plan_one(session, wanted, free, &mut seen).await?;
+                let squatter = named.filter(|token| tokens.evicts && outcome.needs_gone(token));
+                if let Some(token) = squatter {
+                    let identifier = self.free_identifier(&token)?;
+                    holders.release_identifier(&token);
+                    evictions.push(Eviction { token, identifier });
+                }
+                outcome
             } else {
                 let twice = FieldErrors::of(TokenField::Managed, [FieldError::MarkerTaken]);
                 Outcome::Refused(twice)
@@ -139,8 +244,19 @@ impl TokenService {
             planned.push(Planned { marker: wanted.marker.clone(), outcome });
         }
         planned.extend(self.plan_pruning(tokens).await?);
-        let order = settle(&mut planned, holders);
-        Ok(Plan { planned, order })
+        let steps = toposort(&mut planned, holders.clone());
+        Ok(Plan { planned, evictions, holders, steps })
+    }
+
+    /// A new identifier for a token that gives up its own: that one with a random part.
+    fn free_identifier(&self, token: &Token) -> Result<Identifier, TokenError> {
+        let random = uuid_v4(&*self.parts.random)?.simple().to_string();
+        let suffix = format!("-evicted-{random}");
+        let kept = Identifier::MAX_CHARS - suffix.len();
+        let old = token.identifier.as_str();
+        let name = format!("{}{suffix}", old.get(..kept).unwrap_or(old));
+        // Parts of slugs are slugs.
+        name.parse().map_err(|_| TokenError::Contended)
     }
 
     /// Who holds the identifier and the key that are wanted; the token that has the identifier.
@@ -275,13 +391,16 @@ struct Seen<'a> {
 
 impl Plan {
     /// What will be done, unless something is refused.
-    fn report(&self) -> Result<ReconcileReport, ReconcileError> {
-        let mut report = ReconcileReport::default();
+    fn report(&self, deleted: &[Marker]) -> Result<ReconcileReport, ReconcileError> {
+        let mut report = ReconcileReport { deleted: deleted.to_vec(), ..Default::default() };
+        for Eviction { token, identifier } in &self.evictions {
+            report.evicted.push((token.identifier.clone(), identifier.clone()));
+        }
         for Planned { marker, outcome } in &self.planned {
             let marker = marker.clone();
             match outcome {
                 Outcome::Unchanged => report.unchanged.push(marker),
-                Outcome::Delete(_) => report.deleted.push(marker),
+                Outcome::Delete(_) => {}
                 Outcome::Replace { before, after } => {
                     report.updated.push((marker, before.changed_fields(after)));
                 }
@@ -289,29 +408,44 @@ impl Plan {
                 Outcome::Refused(errors) => report.refused.push((marker, errors.clone())),
             }
         }
-        if report.refused.is_empty() { Ok(report) } else { Err(ReconcileError::Refused(report)) }
+        if report.refused.is_empty() {
+            Ok(report)
+        } else {
+            Err(ReconcileError::Refused(report.into()))
+        }
     }
 
-    /// All changes with their events, in an order in which they can be done.
+    /// All changes but the deletions, with their events: one change for each eviction, then one for
+    /// each step.
     fn commit(&self, session: &Session<'_>) -> Result<Commit, TokenError> {
         let mut commit = Commit::default();
-        for planned in self.order.iter().filter_map(|place| self.planned.get(*place)) {
-            let part = match &planned.outcome {
-                Outcome::Delete(token) => {
-                    session.deleting(EventKind::Deleted, std::slice::from_ref(token))?
+        for Eviction { token, identifier } in &self.evictions {
+            let after = Token { identifier: identifier.clone(), ..Token::clone(token) };
+            commit.add(session.replacing(EventKind::Updated, token, after)?.0);
+        }
+        for step in &self.steps {
+            let (Step::Release(place) | Step::Write(place)) = step;
+            let outcome = self.planned.get(*place).map(|planned| &planned.outcome);
+            match (step, outcome) {
+                (Step::Release(_), Some(Outcome::Replace { before, .. })) => {
+                    let release = Change::Release { id: before.id, expected: before.revision };
+                    commit.changes.push(release);
                 }
-                Outcome::Replace { before, after } => {
-                    session.replacing(EventKind::Updated, before, Token::clone(after))?.0
+                (Step::Write(place), Some(Outcome::Replace { before, after })) => {
+                    let after = Token::clone(after);
+                    let (mut part, _) = session.replacing(EventKind::Updated, before, after)?;
+                    if self.steps.contains(&Step::Release(*place)) {
+                        part.changes.iter_mut().for_each(take_back);
+                    }
+                    commit.add(part);
                 }
-                Outcome::Insert { token, .. } => {
+                (Step::Write(_), Some(Outcome::Insert { token, .. })) => {
                     let event = session.event(EventKind::Created, token, TokenFields::NONE)?;
                     let changes = vec![Change::Insert(Arc::new(Token::clone(token)))];
-                    Commit { changes, events: vec![event] }
+                    commit.add(Commit { changes, events: vec![event] });
                 }
-                Outcome::Unchanged | Outcome::Refused(_) => continue,
-            };
-            commit.changes.extend(part.changes);
-            commit.events.extend(part.events);
+                _ => {}
+            }
         }
         Ok(commit)
     }
@@ -323,5 +457,20 @@ impl Plan {
             _ => None,
         });
         keys.collect()
+    }
+}
+
+/// Has a replace write the values that were released before it, changed or not.
+fn take_back(change: &mut Change) {
+    if let Change::Replace { fields, .. } = change {
+        *fields =
+            fields.with(TokenField::Identifier).with(TokenField::Managed).with(TokenField::Key);
+    }
+}
+
+impl Commit {
+    fn add(&mut self, part: Self) {
+        self.changes.extend(part.changes);
+        self.events.extend(part.events);
     }
 }

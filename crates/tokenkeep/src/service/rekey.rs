@@ -4,6 +4,7 @@ use crate::access::Caller;
 use crate::error::TokenError;
 use crate::event::EventKind;
 use crate::expected::Expected;
+use crate::key::UnsealError;
 use crate::service::TokenService;
 use crate::store::{SortField, SortKey, TokenQuery, Window};
 use crate::token::Token;
@@ -16,6 +17,8 @@ pub struct RekeyReport {
     pub renewed: u64,
     /// How many tokens were changed by somebody else at that moment: call it again.
     pub left_alone: u64,
+    /// How many sealed keys were deleted, since the scheme seals nothing. Their tokens stay valid.
+    pub unsealed: u64,
     /// How many keys were kept by other peppers than the current one, or none, and stay so, since
     /// only their digest is there. They are valid as long as that pepper is configured.
     pub digest_only: u64,
@@ -27,8 +30,9 @@ pub struct RekeyReport {
 impl TokenService {
     /// Seals every sealed key with the current sealing key, and digests it with the current pepper,
     /// where it is not so already: after it, earlier sealing keys are needed no more, and earlier
-    /// peppers only for tokens of which no key is retained. Each renewed token gets a new revision,
-    /// and an event.
+    /// peppers only for tokens of which no key is retained. A scheme that seals nothing deletes the
+    /// sealed keys, so that they cannot be viewed any more. Each token that is changed gets a new
+    /// revision, and an event.
     ///
     /// Keys are renewed one by one, so that others are not held up. It can be called while the
     /// service runs, from any process, and again when it was dropped or failed.
@@ -82,19 +86,27 @@ impl TokenService {
             report.digest_only += u64::from(!keys.digests_like(&token.key_digest));
             return Ok(());
         };
-        if keys.is_current(&token.key_digest, sealed) {
+        let seals = keys.retains_keys();
+        if seals && keys.is_current(&token.key_digest, sealed) {
             return Ok(());
         }
-        let Ok(key) = keys.open(sealed, token.id) else {
-            report.failed += 1;
-            return Ok(());
+        let after = match keys.open(sealed, token.id) {
+            Ok(key) => self.with_key(token, &key)?,
+            Err(UnsealError::UnknownKey(id)) if !seals && keys.is_lost(id) => {
+                report.digest_only += u64::from(!keys.digests_like(&token.key_digest));
+                Token { sealed_key: None, ..token.clone() }
+            }
+            Err(_) => {
+                report.failed += 1;
+                return Ok(());
+            }
         };
-        let after = self.with_key(token, &key)?;
         // A session each: a rekey may take hours, and an event tells when it happened.
         let session = self.session(&Caller::System).await?;
         let (commit, _) = session.replacing(EventKind::Updated, token, after)?;
         match self.commit_or_lose(commit, &Expected::Anything).await {
-            Ok(true) => report.renewed += 1,
+            Ok(true) if seals => report.renewed += 1,
+            Ok(true) => report.unsealed += 1,
             Ok(false) => report.left_alone += 1,
             Err(TokenError::Invalid(_)) => report.failed += 1,
             Err(error) => return Err(error),

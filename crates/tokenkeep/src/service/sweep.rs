@@ -10,8 +10,8 @@ use crate::policy::{self, Conflicts};
 use crate::service::TokenService;
 use crate::service::session::Session;
 use crate::store::{
-    Change, Commit, CommitError, Cursor, Filter, SortField, SortKey, TokenQuery, UniqueField,
-    Window,
+    Change, Commit, CommitError, Cursor, EventQuery, Filter, SortField, SortKey, TokenQuery,
+    UniqueField, Window,
 };
 use crate::timestamp::Timestamp;
 use crate::token::{Intent, Token};
@@ -63,7 +63,7 @@ impl TokenService {
     /// service.create(&alice, mail).await?;
     ///
     /// assert_eq!(service.sweep().await?.deleted, 0);
-    /// clock.advance(Duration::from_hours(25));
+    /// clock.advance(Duration::from_secs(90_000));
     /// assert_eq!(service.sweep().await?.deleted, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
@@ -71,10 +71,13 @@ impl TokenService {
     ///
     /// # Errors
     ///
+    /// [`ClockAhead`](TokenError::ClockAhead) before anything is swept, where the policy limits the
+    /// [lead of the clock](crate::Policy::maximum_clock_lead). At any time
     /// [`Random`](TokenError::Random) and [`Store`](TokenError::Store).
     pub async fn sweep(&self) -> Result<SweepReport, TokenError> {
         // What expires later is the next sweep's, which may be a token that this one renews.
         let before = self.parts.clock.now();
+        self.check_clock(before).await?;
         let mut report = SweepReport::default();
         let mut cursor = None;
         loop {
@@ -87,6 +90,22 @@ impl TokenService {
                 None => return Ok(report),
             }
         }
+    }
+
+    /// Refuses a time that is far ahead of every event, as the clock of a machine shows it after a
+    /// jump. A trail without any event says nothing.
+    async fn check_clock(&self, now: Timestamp) -> Result<(), TokenError> {
+        let Some(lead) = self.parts.policy.maximum_clock_lead else {
+            return Ok(());
+        };
+        let from = Some(now.saturating_sub(lead));
+        let recent =
+            self.parts.events(&EventQuery { from, limit: 1, ..Default::default() }).await?;
+        let oldest = self.parts.events(&EventQuery { limit: 1, ..Default::default() }).await?;
+        if !recent.events.is_empty() || oldest.events.is_empty() {
+            return Ok(());
+        }
+        Err(TokenError::ClockAhead)
     }
 
     /// The tokens behind `cursor` that had expired at that time.

@@ -96,6 +96,10 @@ impl TokenService {
 
     /// Updates a token as PATCH does: like [`update`](Self::update), with no field required.
     ///
+    /// An update of an `api` token renews its expiry, whatever it changes (SPEC "Update"). So an `api`
+    /// token that has expired is valid again after its description was edited, until a sweep has
+    /// rotated or deleted it. Sweep often, or delete what must stay dead.
+    ///
     /// ```
     /// # pollster::block_on(async {
     /// # use std::sync::Arc;
@@ -109,12 +113,12 @@ impl TokenService {
     /// # let service = TokenService::builder(store.clone(), store).open().await?;
     /// # let caller = Caller::User(UserId::new(2));
     /// # service.create(&caller, TokenChange::new().identifier("ci")).await?;
-    /// let seen = service.retrieve(&caller, "ci").await?.revision();
+    /// let seen = service.retrieve(&caller, "ci").await?.version();
     /// let change = TokenChange::new().description("deploys").expecting(seen);
     /// service.partial_update(&caller, "ci", change.clone()).await?;
     ///
     /// let again = service.partial_update(&caller, "ci", change).await;
-    /// assert!(matches!(again, Err(TokenError::Stale { current }) if current > seen));
+    /// assert!(matches!(again, Err(TokenError::Stale { current }) if current > seen.1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```

@@ -52,6 +52,42 @@ pub enum Change {
         /// The revision that it must be at.
         expected: Revision,
     },
+    /// Deletes a token at any revision, so that no writer can delay the deletion. The store writes
+    /// the identifier and the revision that it found into the event at the same place.
+    Remove {
+        /// The token.
+        id: TokenId,
+    },
+    /// Gives up the identifier, the marker and the key digest of a token that is at an expected
+    /// revision, for the later changes of the same commit. The revision stays. A later replace of
+    /// the same commit must name all three fields: see [`Commit::releases_are_replaced`].
+    Release {
+        /// The token.
+        id: TokenId,
+        /// The revision that it must be at.
+        expected: Revision,
+    },
+}
+
+impl Commit {
+    /// Returns whether every released token is replaced later in the commit, with its identifier,
+    /// its marker and its key among the fields. A store refuses any other commit.
+    #[must_use]
+    pub fn releases_are_replaced(&self) -> bool {
+        let unique = [TokenField::Identifier, TokenField::Managed, TokenField::Key];
+        let replaces = |change: &Change, released: TokenId| match change {
+            Change::Replace { token, fields, .. } => {
+                token.id == released && unique.iter().all(|field| fields.contains(*field))
+            }
+            _ => false,
+        };
+        self.changes.iter().enumerate().all(|(place, change)| match change {
+            Change::Release { id, .. } => {
+                self.changes.iter().skip(place).any(|later| replaces(later, *id))
+            }
+            _ => true,
+        })
+    }
 }
 
 impl Change {
@@ -91,7 +127,10 @@ impl Change {
     pub fn token_id(&self) -> TokenId {
         match self {
             Self::Insert(token) | Self::Replace { token, .. } => token.id,
-            Self::Delete { id, .. } | Self::Expect { id, .. } => *id,
+            Self::Delete { id, .. }
+            | Self::Expect { id, .. }
+            | Self::Remove { id }
+            | Self::Release { id, .. } => *id,
         }
     }
 }

@@ -34,6 +34,11 @@ pub enum StoreErrorKind {
     /// The store cannot be reached or does not accept this call. Try again later; where the store
     /// says so, only after it has been opened anew.
     Unavailable,
+    /// The call took longer than the store allows. Nothing was changed. Try again, or ask for less.
+    Timeout,
+    /// The cursor belongs to another store or to an older state of this one, or events after it
+    /// were pruned. Read the trail from its start.
+    InvalidCursor,
     /// A commit may or may not have been done, or may still be on its way: read the token's events
     /// to find out, as a service does before it passes this on.
     OutcomeUnknown,
@@ -84,7 +89,10 @@ impl StoreError {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self.kind,
-            StoreErrorKind::Busy | StoreErrorKind::Full | StoreErrorKind::Unavailable
+            StoreErrorKind::Busy
+                | StoreErrorKind::Full
+                | StoreErrorKind::Unavailable
+                | StoreErrorKind::Timeout
         )
     }
 }
@@ -96,6 +104,10 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Busy => f.write_str("another process holds the store for too long"),
             StoreErrorKind::Full => f.write_str("there is no room"),
             StoreErrorKind::Unavailable => f.write_str("the store is unavailable"),
+            StoreErrorKind::Timeout => f.write_str("the call took too long; ask for less"),
+            StoreErrorKind::InvalidCursor => {
+                f.write_str("the trail cannot continue at this cursor")
+            }
             StoreErrorKind::OutcomeUnknown => f.write_str("it is unknown whether this was done"),
             StoreErrorKind::Corrupt { table, column, id } => {
                 write!(f, "{table}.{column} of {id} is corrupt")

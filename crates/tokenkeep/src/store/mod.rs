@@ -3,11 +3,12 @@
 mod changes;
 mod commit;
 mod error;
+mod keys;
 mod prefix;
 mod query;
+mod trail;
 
 use std::fmt::Debug;
-use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,17 +16,19 @@ use async_trait::async_trait;
 pub use changes::{ChangeCounters, Changes, Changing, Subject};
 pub use commit::{Change, Commit, CommitError, UniqueField};
 pub use error::{StoreError, StoreErrorKind};
+pub use keys::{KeyCheck, KeyUsage, SecretId};
 pub use query::{
-    Cursor, EventPosition, EventQuery, Filter, SearchWord, SortField, SortKey, SortValue,
-    TokenOrder, TokenPage, TokenQuery, Visibility, Window,
+    Cursor, Filter, OwnerMatch, SearchWord, SortField, SortKey, SortValue, TokenOrder, TokenPage,
+    TokenQuery, Visibility, Window,
 };
+pub use trail::{EventCursor, EventPage, EventQuery, InvalidEventCursor, StoreId};
 
-use crate::event::Event;
 use crate::identifier::Identifier;
 use crate::key::KeyDigest;
 use crate::managed::Marker;
 use crate::timestamp::Timestamp;
 use crate::token::{Token, TokenId};
+use crate::user::UserId;
 
 /// A backend: keeps rows and commits atomically, and does nothing else. It knows no rule, reads no
 /// clock and makes no random value; everything that it stores is given to it.
@@ -42,6 +45,10 @@ use crate::token::{Token, TokenId};
 ///   [`OutcomeUnknown`](StoreErrorKind::OutcomeUnknown).
 /// - **Cancellation.** A future that is dropped may leave its commit done but unseen. The revision
 ///   makes the retry safe: what was done once is stale the second time.
+/// - **Blocking.** A call that reads a bounded number of rows (`find`, `touch`, a small commit) may
+///   use the caller's thread. A call whose cost grows with the rows of the store (`list`, `events`,
+///   `key_usage`) must neither hold that thread nor delay a `find`, and ends when its future is
+///   dropped.
 /// - **Exact.** Text is compared byte by byte, whatever the locale; times are kept to the
 ///   microsecond; what is read equals what was written.
 ///
@@ -93,7 +100,8 @@ use crate::token::{Token, TokenId};
 /// store.touch(&[Touch { token: token.id, at: now }]).await?;
 /// let used = store.find(Lookup::Id(token.id)).await?.unwrap();
 /// assert_eq!((used.last_used, used.revision.get()), (Some(now), 2));
-/// assert_eq!(store.events(&EventQuery::default()).await?, []);
+/// assert_eq!(store.events(&EventQuery::default()).await?.events, []);
+/// assert!(store.key_usage().await?.checks.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
 /// ```
@@ -116,17 +124,43 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// [`StoreError`] when the store cannot be read, or what it holds cannot be a token.
     async fn find(&self, lookup: Lookup<'_>) -> Result<Option<Arc<Token>>, StoreError>;
 
-    /// The peppers with which the digests of its keys were made, in any order.
+    /// Returns the owners of tokens, in any order.
     ///
     /// # Behavior
     ///
-    /// - **peppers.1** Each [pepper](KeyDigest::pepper_id) that the digest of a token names is
-    ///   there, once; no other is.
+    /// - **owners.1** The owner of each of the tokens is there once. Ids of no token are passed over.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the store cannot be read.
-    async fn pepper_ids(&self) -> Result<Vec<NonZeroU8>, StoreError>;
+    async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError>;
+
+    /// Returns which secrets the rows need, and the recorded check values.
+    ///
+    /// # Behavior
+    ///
+    /// - **keys.1** Each [pepper](KeyDigest::pepper_id) that the digest of a token names is there;
+    ///   no other is.
+    /// - **keys.2** Each [sealing key](crate::SealedKey::sealed_by) that the sealed key of a token
+    ///   names is there; no other is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    async fn key_usage(&self) -> Result<KeyUsage, StoreError>;
+
+    /// Records the check value of a secret unless one is recorded, and returns the recorded one.
+    ///
+    /// # Behavior
+    ///
+    /// - **keys.3** The first check value of a secret stays, whatever is recorded later, and
+    ///   [`key_usage`](Self::key_usage) returns it from then on. Of callers at the same time, all
+    ///   get the same one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be written.
+    async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError>;
 
     /// Lists tokens: those that are visible and pass the filter and the search, in order, the part
     /// that the window shows.
@@ -137,7 +171,8 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// - **list.2** Of a visibility that is limited, only the tokens of that owner and those of the
     ///   listed ids are there.
     /// - **list.3** Every search word must occur in identifier, intent or description, the case of
-    ///   ASCII letters ignored, or its owners must contain the token's.
+    ///   ASCII letters ignored, or its owners must contain the token's. A store that is no directory
+    ///   need not know [`OwnerMatch::Directory`].
     /// - **list.4** The order is that of the keys, text byte by byte; nulls come last in
     ///   either direction; ties are broken by the ascending id.
     /// - **list.5** The window's offset and limit count the tokens that are left.
@@ -178,8 +213,13 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// - **commit.12** When it returns, the commit is durable.
     /// - **commit.13** A batch without changes and events is done.
     /// - **commit.14** A commit that fails does no harm to those that run at the same time.
-    /// - **commit.15** An event with the time and the id of one that is there fails the commit as a
-    ///   store error, unless a change fails it.
+    /// - **commit.15** A remove deletes the token with that id, at any revision. The event at the
+    ///   same place, where it is of that token, is kept with the identifier and the revision that the
+    ///   token had. A token that is missing is stale.
+    /// - **commit.16** A release lets later changes of the batch take the token's identifier, marker
+    ///   and key digest, and leaves its revision. Tokens can so exchange them.
+    /// - **commit.17** A batch with a release that is [not replaced](Commit::releases_are_replaced)
+    ///   is refused as a store error, and changes nothing.
     ///
     /// # Errors
     ///
@@ -206,22 +246,28 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     ///
     /// # Behavior
     ///
-    /// - **events.1** The events of one token come in the order of their revisions, those of one
-    ///   revision in the order of their times, those of one time in the order of their ids.
-    /// - **events.2** The events of all tokens come in the order of their times, those of one time
-    ///   in the order of their ids.
+    /// - **events.1** The events of one token come in the reverse order of their commits, newest
+    ///   first, whatever their times are.
+    /// - **events.2** The events of all tokens come in one order, which puts those of a commit that
+    ///   was acknowledged before another began first, and keeps the order given within a commit,
+    ///   whatever their times are.
     /// - **events.3** A time range holds its start and not its end.
-    /// - **events.4** After a position come the events behind it, at most as many as the limit.
+    /// - **events.4** After a cursor come the events that follow it, at most as many as the limit.
     /// - **events.5** Events outlive their token.
     /// - **events.6** Every field comes back as it was written.
     /// - **events.7** It sees every commit that was acknowledged before it began.
+    /// - **events.8** A follower that continues by cursor over all tokens sees every event exactly
+    ///   once, while others commit.
+    /// - **events.9** A cursor of another store is refused as
+    ///   [`InvalidCursor`](StoreErrorKind::InvalidCursor), and so is one over all tokens if events
+    ///   after it were pruned since it was returned.
     ///
     /// # Errors
     ///
     /// [`StoreError`] when the store cannot be read, or what it holds cannot be an event.
-    async fn events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError>;
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError>;
 
-    /// Drops the events that happened before a time, and tells how many. It may be done part by
+    /// Deletes the events that happened before a time, and returns how many. It may be done part by
     /// part: when it fails, some may be gone, the oldest first, and it can be called again.
     ///
     /// # Behavior
@@ -243,6 +289,13 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     ///   way, or is counted, from before anybody can see it.
     /// - **changes.2** It is the same one each time.
     fn changes(&self) -> Option<Arc<dyn Changes>>;
+
+    /// Identifies the rows.
+    ///
+    /// # Behavior
+    ///
+    /// - **store-id.1** Every handle on the same rows returns the same id. No other store does.
+    fn store_id(&self) -> StoreId;
 }
 
 /// By what a token is looked up.

@@ -4,10 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::event::{Event, EventId};
 use crate::store::prefix::behind_prefix;
 use crate::timestamp::Timestamp;
-use crate::token::{Intent, Revision, Token, TokenId};
+use crate::token::{Intent, Token, TokenId};
 use crate::user::UserId;
 
 /// Which tokens to list, in which order, and which part of them. The default is every token, by
@@ -18,8 +17,8 @@ use crate::user::UserId;
 /// use std::collections::BTreeSet;
 ///
 /// use tokenkeep::{
-///     Filter, Intent, SearchWord, SortField, SortKey, TokenQuery, TokenStore, UserId, Visibility,
-///     Window,
+///     Filter, Intent, OwnerMatch, SearchWord, SortField, SortKey, TokenQuery, TokenStore, UserId,
+///     Visibility, Window,
 /// };
 /// # use tokenkeep_memory::MemoryStore;
 /// # let store = MemoryStore::new();
@@ -27,7 +26,7 @@ use crate::user::UserId;
 /// let mut query = TokenQuery {
 ///     visibility: Visibility::Limited { owner: UserId::new(2), also: BTreeSet::new() },
 ///     filter: Filter { intent: Some(Intent::Api), ..Filter::default() },
-///     search: vec![SearchWord { text: "deploy".into(), owners: BTreeSet::new() }],
+///     search: vec![SearchWord { text: "deploy".into(), owners: OwnerMatch::Directory }],
 ///     order: vec![SortKey { field: SortField::Expires, descending: true }],
 ///     window: Window::After { cursor: None, limit: 20 },
 ///     count: true,
@@ -106,8 +105,21 @@ pub struct Filter {
 pub struct SearchWord {
     /// The word, without NUL.
     pub text: String,
-    /// The owners whose username contains it, which a store cannot know.
-    pub owners: BTreeSet<UserId>,
+    /// The owners whose username contains the word.
+    pub owners: OwnerMatch,
+}
+
+/// The owners whose username contains a search word.
+///
+/// See [`TokenQuery`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnerMatch {
+    /// The store compares the usernames of its own directory, of the tokens that are visible and
+    /// pass the filter. A service asks for this where the
+    /// [directory is part of the store](crate::UserDirectory::store_id).
+    Directory,
+    /// These owners.
+    Listed(BTreeSet<UserId>),
 }
 
 /// One key to sort by.
@@ -227,9 +239,10 @@ pub enum Window {
         /// How many to return at most.
         limit: u32,
     },
-    /// Goes on behind a cursor that an earlier page of the same query returned. The cost does not
-    /// grow with the place: by identifier or by id it is that of the page; in other orders each
-    /// page costs what sorting the first did.
+    /// Continues after a cursor that an earlier page of the same query returned. The cost does not
+    /// grow with the place. By identifier it is that of the page, for all tokens and for those of one
+    /// owner; by id, for all tokens; by expiry, for those that expire before a time. In other orders
+    /// each page costs what sorting the first did.
     After {
         /// Where to go on; `None` starts at the first token.
         cursor: Option<Cursor>,
@@ -272,13 +285,14 @@ impl TokenQuery {
         TokenOrder { keys }
     }
 
-    /// Whether `token` is one of those listed, the window apart: the meaning of visibility, filter
-    /// and search, for stores that keep tokens in memory.
+    /// Returns whether `token` is one of those listed, the window apart: the meaning of visibility,
+    /// filter and search, for stores that keep tokens in memory. `named` returns whether the username
+    /// of an owner contains a text. It is called for [`OwnerMatch::Directory`] only.
     #[must_use]
-    pub fn matches(&self, token: &Token) -> bool {
+    pub fn matches(&self, token: &Token, named: impl Fn(UserId, &str) -> bool) -> bool {
         self.visibility.includes(token)
             && self.filter.accepts(token)
-            && self.search.iter().all(|word| word.occurs_in(token))
+            && self.search.iter().all(|word| word.occurs_in(token, &named))
     }
 }
 
@@ -417,13 +431,16 @@ impl Filter {
 }
 
 impl SearchWord {
-    fn occurs_in(&self, token: &Token) -> bool {
+    fn occurs_in(&self, token: &Token, named: &impl Fn(UserId, &str) -> bool) -> bool {
         let word = self.text.to_ascii_lowercase();
         let contains = |text: &str| text.to_ascii_lowercase().contains(&word);
         contains(token.identifier.as_str())
             || contains(token.intent.as_str())
             || contains(&token.description)
-            || self.owners.contains(&token.owner)
+            || match &self.owners {
+                OwnerMatch::Directory => named(token.owner, &word),
+                OwnerMatch::Listed(owners) => owners.contains(&token.owner),
+            }
     }
 }
 
@@ -438,87 +455,6 @@ pub struct TokenPage {
     pub total: Option<u64>,
     /// Where the next page starts; `None` behind the last token.
     pub next: Option<Cursor>,
-}
-
-/// Which events to read.
-///
-/// ```
-/// use tokenkeep::{EventPosition, EventQuery, TokenId};
-///
-/// # pollster::block_on(async {
-/// # use tokenkeep::TokenStore;
-/// # let store = tokenkeep_memory::MemoryStore::new();
-/// let mut query = EventQuery { token: Some(TokenId::from_bytes([1; 16])), ..EventQuery::default() };
-/// loop {
-///     let events = store.events(&query).await?;
-///     let Some(last) = events.last() else { break };
-///     query.after = Some(EventPosition::from(last));
-/// }
-/// # Ok::<(), tokenkeep::StoreError>(())
-/// # }).unwrap();
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventQuery {
-    /// Only those of this token, in the order of revision, time and id; else those of every token,
-    /// in the order of time and id.
-    pub token: Option<TokenId>,
-    /// Only those at this time or later.
-    pub from: Option<Timestamp>,
-    /// Only those before this time.
-    pub until: Option<Timestamp>,
-    /// Only those behind this place in the order.
-    pub after: Option<EventPosition>,
-    /// At most so many.
-    pub limit: u32,
-}
-
-impl EventQuery {
-    /// Whether `event` is one of those asked for, the limit apart, for stores that keep events in
-    /// memory.
-    #[must_use]
-    pub fn matches(&self, event: &Event) -> bool {
-        self.token.is_none_or(|token| event.token == token)
-            && self.from.is_none_or(|from| event.at >= from)
-            && self.until.is_none_or(|until| event.at < until)
-            && self.after.is_none_or(|after| self.place(&event.into()) > self.place(&after))
-    }
-
-    /// How two events stand in the order, for stores that keep events in memory.
-    #[must_use]
-    pub fn compare(&self, a: &Event, b: &Event) -> Ordering {
-        self.place(&a.into()).cmp(&self.place(&b.into()))
-    }
-
-    /// What the order is by.
-    fn place(&self, position: &EventPosition) -> (Option<Revision>, Timestamp, EventId) {
-        (self.token.map(|_| position.revision), position.at, position.id)
-    }
-}
-
-impl Default for EventQuery {
-    /// The first hundred events of all.
-    fn default() -> Self {
-        Self { token: None, from: None, until: None, after: None, limit: 100 }
-    }
-}
-
-/// A place in the audit trail: behind one event.
-///
-/// See [`EventQuery`] for an example.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventPosition {
-    /// The event's revision.
-    pub revision: Revision,
-    /// The event's time.
-    pub at: Timestamp,
-    /// The event's id.
-    pub id: EventId,
-}
-
-impl From<&Event> for EventPosition {
-    fn from(event: &Event) -> Self {
-        Self { revision: event.revision, at: event.at, id: event.id }
-    }
 }
 
 #[cfg(test)]
