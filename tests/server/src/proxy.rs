@@ -124,10 +124,12 @@ impl Proxy {
     }
 
     /// From now on nothing passes on the connections that there are, either way, and neither side gets
-    /// an error. New connections come through. [`mend`](Self::mend) cuts the silent ones.
+    /// an error. New connections come through. [`mend`](Self::mend) cuts the silent ones, and
+    /// [`failed`](Self::failed) lists those on which the client sent something.
     pub fn swallow(&self) {
         let mut network = locked(&self.network);
         network.swallowed = network.connections.keys().copied().collect();
+        network.failed.clear();
     }
 
     /// How many bytes have passed in that direction since it was armed last.
@@ -224,7 +226,13 @@ fn carry(
         }
         // Under the lock, so that no other byte passes between the last one and the failure.
         let mut network = locked(shared);
-        if network.stalled || network.swallowed.contains(&port) {
+        if network.swallowed.contains(&port) {
+            if direction == Direction::ToServer && !network.failed.contains(&port) {
+                network.failed.push(port);
+            }
+            continue;
+        }
+        if network.stalled {
             continue;
         }
         let allowed = network.allowed(direction, read);
@@ -350,6 +358,7 @@ mod tests {
         old.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
         assert_eq!(old.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(send_ten(&proxy), 10);
+        assert_eq!(proxy.failed().len(), 1);
         proxy.mend();
         assert_eq!(old.read(&mut [0]).unwrap(), 0);
     }

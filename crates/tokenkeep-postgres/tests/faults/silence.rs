@@ -50,6 +50,7 @@ async fn read_on_a_silent_connection_is_repeated() {
     println!("the first answer after {:?}", start.elapsed());
     let calls = (0..2 * CONNECTIONS).map(|_| is_there(&store));
     assert!(join_all(calls).await.into_iter().all(|found| found));
+    assert_eq!(proxy.failed().len(), 1, "more than one silent connection was tried");
 
     // All at once.
     fill(&store, &proxy).await;
