@@ -194,8 +194,6 @@ fn one_story(backend: Backend) {
     let judged = judged(backend, false);
     assert_eq!(judged.impossible, 0, "{judged:?}");
     assert!(judged.linearizable >= histories(), "{judged:?}");
-    let all = judged.linearizable + judged.undecided;
-    assert!(judged.undecided * 100 <= all, "{judged:?}");
 }
 
 #[test]

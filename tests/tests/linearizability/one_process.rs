@@ -34,8 +34,6 @@ fn one_story(backend: Backend) {
     println!("{}: {judged:?} in {:.1?}", backend.name, start.elapsed());
     assert_eq!(judged.impossible, 0, "{}: {judged:?}", backend.name);
     assert!(judged.linearizable >= histories(), "{}: {judged:?}", backend.name);
-    let all = judged.linearizable + judged.undecided;
-    assert!(judged.undecided * 100 <= all, "{}: {judged:?}", backend.name);
 }
 
 #[test]
