@@ -140,7 +140,8 @@ impl Refusal {
     fn kind(&self) -> StoreErrorKind {
         let code = self.state.code();
         match (code.get(..2), code) {
-            (_, "40001" | "40P01" | "55P03" | "57014") => StoreErrorKind::Busy,
+            (_, "40001" | "40P01" | "55P03") => StoreErrorKind::Busy,
+            (_, "57014") => StoreErrorKind::Timeout,
             (_, "53100") => StoreErrorKind::Full,
             (Some("XX"), "XX001" | "XX002") => StoreErrorKind::Corrupt {
                 table: "database",

@@ -53,6 +53,11 @@
 //! another connection, calls wait for those that there are. A call can be made under any executor: the
 //! connections live on the tokio runtime in which the store was opened.
 //!
+//! Calls that may read many rows (lists, searches, the trail) use all connections but one, so that
+//! authentications and look-ups do not wait for them. A statement ends at the server after
+//! [`statement_timeout`](PostgresOptions::statement_timeout), and within about a second after its call was
+//! dropped.
+//!
 //! A host that has a `deadpool_postgres::Pool` can give it to [`PostgresOptions::with_pool`], which names
 //! what the store needs of its connections.
 //!

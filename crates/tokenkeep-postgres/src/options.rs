@@ -57,7 +57,9 @@ impl PostgresOptions {
     }
 
     /// How many connections there are at most, at least one. They are made when they are needed. The
-    /// server must allow as many for every instance, and some for its operators.
+    /// server must allow as many for every instance, and some for its operators. Lists, searches and
+    /// reads of the trail use one less, so that authentications find a connection: at least two are
+    /// needed for that.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
@@ -74,7 +76,7 @@ impl PostgresOptions {
     }
 
     /// How long the server may work at a statement, waiting for others included, before the call
-    /// fails as busy; at least a millisecond. A second later an answer is no longer waited for, and
+    /// fails as [`Timeout`](tokenkeep::StoreErrorKind::Timeout); at least a millisecond. A second later an answer is no longer waited for, and
     /// the connection is given up.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
@@ -138,6 +140,8 @@ impl PostgresOptions {
     ///   when it is dropped.
     /// - `statement_timeout` and `idle_in_transaction_session_timeout` are set for the role or in the
     ///   pool's configuration: the server does not know when the store gives up.
+    /// - `client_connection_check_interval` is set as well: it ends the statement of a call that was
+    ///   dropped.
     /// - TCP keepalives find connections that went silent.
     ///
     /// Any isolation level will do, since each statement is right at every level.
@@ -187,7 +191,14 @@ impl PostgresOptions {
         let set_up = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
             let set = set.clone();
             Box::pin(async move {
-                match tokio::time::timeout(timeout, client.batch_execute(&set)).await {
+                let set_up = async {
+                    client.batch_execute(&set).await?;
+                    match client.batch_execute(CHECK_CLIENT).await {
+                        Err(error) if error.as_db_error().is_none() => Err(error),
+                        _ => Ok(()),
+                    }
+                };
+                match tokio::time::timeout(timeout, set_up).await {
                     Ok(done) => done.map_err(HookError::Backend),
                     Err(_) => Err(HookError::message("the server did not answer in time")),
                 }
@@ -267,6 +278,10 @@ impl Default for PostgresOptions {
 
 /// A connection is looked at before it is used, not asked: what it cannot tell, the statement does.
 const MANAGER: ManagerConfig = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+
+/// Ends a statement a second after its call was dropped, which closes the connection. PostgreSQL 13,
+/// and a server on a system that cannot check, refuse it.
+const CHECK_CLIENT: &str = "SET client_connection_check_interval = 1000";
 
 /// What the server still takes as a timeout.
 const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);

@@ -17,7 +17,8 @@ use crate::{PostgresStore, tokens};
 /// Enough rows that no reader would go through them all.
 const FILL: &str = "\
     INSERT INTO tokenkeep_token \
-      SELECT gen_random_uuid(), 'token-' || n, 'api', n % 1000, 'a description', \
+      SELECT gen_random_uuid(), 'token-' || n, 'api', \
+        CASE WHEN n % 10 = 0 THEN 7 ELSE n % 1000 END, 'a description', \
         CASE WHEN n % 100 = 0 THEN n ELSE n + 1000000000 END, true, \
         CASE WHEN n % 2 = 0 THEN 'process-' || n % 1000 || '/' || n END, \
         CASE WHEN n % 2 = 0 THEN sha256(n::text::bytea) END, \
@@ -31,6 +32,8 @@ const FILL: &str = "\
       SELECT n, gen_random_uuid(), 'user-' || n, sha256(n::text::bytea), '', '', null, true, \
         'internal', 'users', '{}', null, 0, 0, 0 \
       FROM generate_series(1, 20000) n; \
+    INSERT INTO tokenkeep_permission (user_id, token, permission) \
+      SELECT 1, uuid_send(id), 'change_token' FROM tokenkeep_token; \
     VACUUM ANALYZE";
 
 struct Planner {
@@ -136,7 +139,7 @@ fn lists(planner: &Planner) {
     planner.lists_by("tokenkeep_token_expires", &expired);
     // Of a caller who sees few tokens, the usernames of their owners alone are read.
     let visibility =
-        Visibility::Limited { owner: UserId::new(7), also: BTreeSet::from([token.id]) };
+        Visibility::Limited { owner: UserId::new(8), also: BTreeSet::from([token.id]) };
     let word = SearchWord { text: "user".into(), owners: OwnerMatch::Directory };
     let search = vec![word];
     planner.lists_by(

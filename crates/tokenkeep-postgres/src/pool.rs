@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{Object, ObjectId, Pool, PoolError, TimeoutType};
 use tokenkeep::{StoreError, StoreErrorKind};
 use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -42,6 +43,8 @@ pub(crate) struct Connections {
     runtime: Handle,
     shared: Arc<Shared>,
     session: Session,
+    /// One for each scan that may run: one connection less than there are, but at least one.
+    scans: Semaphore,
     /// When each connection was checked last.
     checked: Mutex<HashMap<ObjectId, Instant>>,
     /// When the server had no room for another connection.
@@ -101,8 +104,18 @@ impl Connections {
         runtime: Handle,
     ) -> Self {
         let shared = Arc::new(Shared::new(statement_timeout.saturating_add(GRACE)));
+        let scans = Semaphore::new(pool.status().max_size.saturating_sub(1).max(1));
         let (checked, full) = (Mutex::default(), Mutex::default());
-        Self { pool, connect_timeout, runtime, shared, session, checked, full }
+        Self { pool, connect_timeout, runtime, shared, session, scans, checked, full }
+    }
+
+    /// Waits until another call may read many rows, as long as for a connection. It may while the
+    /// permit is held.
+    pub(crate) async fn scan_permit(&self) -> Result<SemaphorePermit<'_>, Fault> {
+        match timeout(self.connect_timeout, self.scans.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Fault::Unsent(StoreErrorKind::Busy, "too many calls read many rows".into())),
+        }
     }
 
     /// Returns a connection for exclusive use, whose session was checked within the last second.

@@ -43,6 +43,22 @@ impl PostgresStore {
     async fn run<'a, F: Future>(&'a self, call: impl FnOnce(&'a Connections) -> F) -> F::Output {
         self.connections.on_runtime(call(&self.connections)).await
     }
+
+    /// Runs a call that may read many rows. However many of them there are, they leave one of
+    /// several connections to the other calls.
+    pub(crate) async fn scan<'a, T, F>(
+        &'a self,
+        call: impl FnOnce(&'a Connections) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let scan = async {
+            let _permit = self.connections.scan_permit().await?;
+            call(&self.connections).await
+        };
+        self.connections.on_runtime(scan).await
+    }
 }
 
 #[async_trait]
@@ -56,7 +72,7 @@ impl TokenStore for PostgresStore {
     }
 
     async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
-        self.run(keys::usage).await
+        self.scan(keys::usage).await
     }
 
     async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
@@ -64,7 +80,7 @@ impl TokenStore for PostgresStore {
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        self.run(|connections| list::select(connections, query)).await
+        self.scan(|connections| list::select(connections, query)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -76,11 +92,11 @@ impl TokenStore for PostgresStore {
     }
 
     async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        self.run(|connections| events::select(connections, self.id, query)).await
+        self.scan(|connections| events::select(connections, self.id, query)).await
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.run(|connections| events::prune(connections, before)).await
+        self.scan(|connections| events::prune(connections, before)).await
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
@@ -115,7 +131,7 @@ impl UserDirectory for PostgresStore {
         user: UserId,
         permission: Permission,
     ) -> Result<Vec<TokenId>, StoreError> {
-        self.run(|connections| users::granted_tokens(connections, user, permission)).await
+        self.scan(|connections| users::granted_tokens(connections, user, permission)).await
     }
 
     async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
@@ -123,7 +139,7 @@ impl UserDirectory for PostgresStore {
     }
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
-        self.run(|connections| users::matching(connections, word)).await
+        self.scan(|connections| users::matching(connections, word)).await
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
@@ -172,14 +188,111 @@ impl UserStore for PostgresStore {
     }
 
     async fn users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.run(|connections| user_list::users(connections, after, limit)).await
+        self.scan(|connections| user_list::users(connections, after, limit)).await
     }
 
     async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
-        self.run(|connections| user_list::groups(connections, after, limit)).await
+        self.scan(|connections| user_list::groups(connections, after, limit)).await
     }
 
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
-        self.run(|connections| user_list::grants(connections, after, limit)).await
+        self.scan(|connections| user_list::grants(connections, after, limit)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::{join_all, select};
+    use tokenkeep::{KeyDigest, StoreErrorKind, TokenKey};
+    use tokenkeep_test_server::{Database, Server, available};
+
+    use super::*;
+
+    const SLEEP: &str = "SELECT pg_sleep(600)";
+
+    async fn store(database: &Database, connections: usize) -> PostgresStore {
+        let options = PostgresOptions::new().max_connections(connections);
+        options.statement_timeout(Duration::from_secs(900)).connect(&database.url()).await.unwrap()
+    }
+
+    /// How many statements sleep.
+    fn sleeping(database: &Database) -> u32 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+             AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid() \
+             AND datname = current_database()";
+        database.query(sql).unwrap()[0][0].parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn find_while_every_scan_is_slow_succeeds() {
+        if !available("find_while_every_scan_is_slow_succeeds") {
+            return;
+        }
+        let database = Server::shared().unwrap().database().unwrap();
+        let store = store(&database, 3).await;
+        let scans = (0..8).map(|_| store.scan(|connections| connections.query(SLEEP, &[])));
+        let look_ups = Box::pin(async {
+            while sleeping(&database) < 2 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let digest = KeyDigest::of(&TokenKey::from("key".to_owned()));
+            for _ in 0..20 {
+                assert!(store.find(Lookup::KeyDigest(&digest)).await.unwrap().is_none());
+                assert!(store.is_active(UserId::new(1)).await.unwrap().is_none());
+            }
+        });
+        // Scans that wait for a connection fail; two do not end while the look-ups are made.
+        select(look_ups, Box::pin(join_all(scans))).await;
+    }
+
+    #[tokio::test]
+    async fn scan_when_no_scan_ends_fails_as_busy() {
+        if !available("scan_when_no_scan_ends_fails_as_busy") {
+            return;
+        }
+        let database = Server::shared().unwrap().database().unwrap();
+        let options = PostgresOptions::new().max_connections(2);
+        let options = options.connect_timeout(Duration::from_millis(500));
+        let store = options.connect(&database.url()).await.unwrap();
+        let _permit = store.connections.scan_permit().await.unwrap();
+        let error = store.list(&TokenQuery::default()).await.unwrap_err();
+        assert_eq!(*error.kind(), StoreErrorKind::Busy);
+    }
+
+    #[tokio::test]
+    async fn scan_when_dropped_ends_at_the_server() {
+        if !available("scan_when_dropped_ends_at_the_server") {
+            return;
+        }
+        let database = Server::shared().unwrap().database().unwrap();
+        let store = store(&database, 2).await;
+        let scan = Box::pin(store.scan(|connections| connections.query(SLEEP, &[])));
+        let started = Box::pin(async {
+            while sleeping(&database) < 1 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        drop(select(scan, started).await);
+        for _ in 0..600 {
+            if sleeping(&database) == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the statement goes on");
+    }
+
+    #[tokio::test]
+    async fn scan_that_takes_too_long_fails_as_timeout() {
+        if !available("scan_that_takes_too_long_fails_as_timeout") {
+            return;
+        }
+        let database = Server::shared().unwrap().database().unwrap();
+        let options = PostgresOptions::new().statement_timeout(Duration::from_secs(1));
+        let store = options.connect(&database.url()).await.unwrap();
+        let scan = store.scan(|connections| connections.query(SLEEP, &[])).await;
+        assert_eq!(*scan.unwrap_err().kind(), StoreErrorKind::Timeout);
     }
 }

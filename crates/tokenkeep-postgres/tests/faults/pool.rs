@@ -159,7 +159,7 @@ async fn what_somebody_else_has_locked_is_given_up_in_time_and_nothing_is_change
         let start = Instant::now();
         let error = store.commit(commit.clone()).await.unwrap_err();
         let CommitError::Store(error) = error else { panic!("{error:?}") };
-        assert_eq!(*error.kind(), StoreErrorKind::Busy, "{error:?}");
+        assert_eq!(*error.kind(), StoreErrorKind::Timeout, "{error:?}");
         let took = start.elapsed();
         assert!(took >= timeout && took < timeout + Duration::from_secs(5), "{took:?}");
         observer.run("ROLLBACK").await;
