@@ -9,6 +9,7 @@ pub mod import;
 pub mod list;
 pub mod peers;
 pub mod postgres;
+pub mod scans;
 pub mod size;
 pub mod sweep;
 pub mod update;
@@ -34,6 +35,7 @@ pub const QUESTIONS: &[Question] = &[
     Question { name: "body", measure: body::measure },
     Question { name: "size", measure: size::measure },
     Question { name: "list", measure: list::measure },
+    Question { name: "scans", measure: scans::measure },
     Question { name: "import", measure: import::measure },
     Question { name: "sweep", measure: sweep::measure },
     Question { name: "http", measure: http::measure },

@@ -4,10 +4,29 @@ use rusqlite::{Connection, Statement, params};
 
 use crate::load::{USERS, identifier, picked_to_update, user};
 
+/// How events are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// As the store does it: in the order of commits, each with the number of its token's event before
+    /// it.
+    Chained,
+    /// As the store did it before: in the order of their times, with an index by token. The table for
+    /// it is made beside that of the store.
+    Indexed,
+}
+
+const INDEXED: &str = "\
+    CREATE TABLE IF NOT EXISTS indexed_event (\
+      at INTEGER NOT NULL, id BLOB NOT NULL, token BLOB NOT NULL, identifier TEXT NOT NULL, \
+      owner INTEGER NOT NULL, revision INTEGER NOT NULL, kind TEXT NOT NULL, \
+      changed INTEGER NOT NULL, actor INTEGER, PRIMARY KEY (at, id)) STRICT, WITHOUT ROWID; \
+    CREATE INDEX IF NOT EXISTS indexed_event_token ON indexed_event (token, revision, at, id)";
+
 /// The statements of an update.
 #[derive(Debug)]
 pub struct Statements<'a> {
     tokens: u64,
+    layout: Layout,
     caller: Statement<'a>,
     groups: Statement<'a>,
     find: Statement<'a>,
@@ -21,9 +40,18 @@ pub struct Statements<'a> {
 impl<'a> Statements<'a> {
     /// Those for a file with so many tokens.
     pub fn on(bare: &'a Connection, tokens: u64) -> Self {
+        Self::in_layout(bare, tokens, Layout::Chained)
+    }
+
+    /// Those that write events in this layout.
+    pub fn in_layout(bare: &'a Connection, tokens: u64, layout: Layout) -> Self {
+        if layout == Layout::Indexed {
+            bare.execute_batch(INDEXED).unwrap();
+        }
         let prepare = |sql| bare.prepare(sql).unwrap();
         Self {
             tokens,
+            layout,
             caller: prepare("SELECT * FROM user_account WHERE id = ?1"),
             groups: prepare(
                 "WITH RECURSIVE own (id) AS (\
@@ -35,14 +63,29 @@ impl<'a> Statements<'a> {
             find: prepare("SELECT * FROM token WHERE identifier = ?1"),
             begin_read: prepare("BEGIN"),
             begin: prepare("BEGIN IMMEDIATE"),
-            update: prepare(
-                "UPDATE token SET revision = ?1, updated = ?2, description = ?3 \
-                 WHERE id = ?4 AND revision = ?5",
-            ),
-            event: prepare(
-                "INSERT INTO event (at, id, token, identifier, owner, revision, kind, changed, actor) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'updated', 16, ?5)",
-            ),
+            update: prepare(match layout {
+                Layout::Chained => {
+                    "UPDATE token SET revision = ?1, updated = ?2, description = ?3, \
+                     last_event = (SELECT max(number) FROM event) WHERE id = ?4 AND revision = ?5"
+                }
+                Layout::Indexed => {
+                    "UPDATE token SET revision = ?1, updated = ?2, description = ?3 \
+                     WHERE id = ?4 AND revision = ?5"
+                }
+            }),
+            event: prepare(match layout {
+                Layout::Chained => {
+                    "INSERT INTO event (at, id, token, identifier, owner, revision, kind, changed, \
+                       actor, previous) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'updated', 16, ?5, \
+                       (SELECT last_event FROM token WHERE id = ?3))"
+                }
+                Layout::Indexed => {
+                    "INSERT INTO indexed_event \
+                       (at, id, token, identifier, owner, revision, kind, changed, actor) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'updated', 16, ?5)"
+                }
+            }),
             commit: prepare("COMMIT"),
         }
     }
@@ -76,11 +119,16 @@ impl<'a> Statements<'a> {
         let caller = user(picked_to_update(call, self.tokens) % USERS).get();
         let now = 1_700_000_000_000_000 + call.cast_signed();
         let text = format!("changed by call {call}");
+        let event_id = uuid::Uuid::from_u128(u128::from(call)).into_bytes();
+        let event = params![now, event_id, id, name, caller, revision + 1];
+        // A chained event comes first: the token's row then holds its number.
+        if self.layout == Layout::Chained {
+            self.event.execute(event).unwrap();
+        }
         // A call may pick a token twice in one transaction: the second finds it changed.
         let changed = self.update.execute(params![revision + 1, now, text, id, revision]).unwrap();
-        if changed == 1 {
-            let event_id = uuid::Uuid::from_u128(u128::from(call)).into_bytes();
-            self.event.execute(params![now, event_id, id, name, caller, revision + 1]).unwrap();
+        if changed == 1 && self.layout == Layout::Indexed {
+            self.event.execute(event).unwrap();
         }
     }
 }

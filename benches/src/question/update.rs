@@ -20,11 +20,15 @@ use crate::finding::{Findings, Row};
 use crate::goal::Unit;
 use crate::load::{self, USERS, fill, identifier, picked_to_update, service, token, user};
 use crate::scale::Scale;
-use crate::statements::Statements;
+use crate::statements::{Layout, Statements};
 
 /// Measures it.
 pub fn measure(scale: &Scale) -> Findings {
-    let rows = vec![full(scale), normal(scale), memory(scale), memory_two(scale)];
+    let mut rows = vec![full(scale), normal(scale), memory(scale), memory_two(scale)];
+    rows.extend(
+        [("update-layout-1", 1), ("update-layout-32", 32), ("update-layout-64", 64)]
+            .map(|(goal, callers)| layout(goal, scale, callers)),
+    );
     Findings { rows, ..Findings::default() }
 }
 
@@ -59,6 +63,23 @@ fn full(scale: &Scale) -> Row {
     );
     Row::ratio("update-full", beside_flush, Unit::Seconds)
         .noting(format!("{:.2} × the bare statements", beside_statements.ratio.median))
+}
+
+/// The statements of so many updates in one durable transaction, with chained events and with an index
+/// of events by token.
+fn layout(goal: &str, scale: &Scale, callers: u64) -> Row {
+    let files = [(); 2].map(|()| Files::new(&SqliteOptions::new(), scale.tokens));
+    let [bare, other] = files.each_ref().map(|files| files.bare(Durability::Full));
+    let mut chained = Statements::in_layout(&bare, scale.tokens, Layout::Chained);
+    let mut indexed = Statements::in_layout(&other, scale.tokens, Layout::Indexed);
+    let together = |call: u64| call * callers..(call + 1) * callers;
+    let paired = compare(
+        scale,
+        400,
+        |call| chained.update_together(together(call)),
+        |call| indexed.update_together(together(call)),
+    );
+    Row::ratio(goal, paired, Unit::Seconds)
 }
 
 fn normal(scale: &Scale) -> Row {
