@@ -458,6 +458,75 @@ async fn reconcile_of_a_token_that_its_owner_keeps_changing_succeeds() {
     }
 }
 
+/// More tokens than a lost race is tried again.
+#[pollster::test]
+async fn reconcile_of_many_tokens_changed_meanwhile_succeeds() {
+    for backend in Backend::all() {
+        let scene = Scene::on(backend).await;
+        let names: Vec<_> = (0..40).map(|number| format!("n{number}")).collect();
+        let wanted = |text: &str| {
+            let one = |name: &String| present(&format!("m/{name}"), alices(name).description(text));
+            Reconcile::new(names.iter().map(one).collect::<Vec<_>>())
+        };
+        scene.service.reconcile(&wanted("first")).await.unwrap();
+        let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let (inner, changed) = (scene.backend.tokens.clone(), names.clone());
+        meddled.before_next_commit(move || async move {
+            for name in changed {
+                change(&*inner, &name, |token| token.description = "by its owner".into()).await;
+            }
+        });
+        let service = scene.backend.builder_on(meddled).clock(scene.clock.clone());
+        let report = service.open().await.unwrap().reconcile(&wanted("second")).await;
+        assert_eq!(report.unwrap().report.updated.len(), 40, "{}", scene.backend.name);
+    }
+}
+
+#[pollster::test]
+async fn token_that_is_renamed_meanwhile_is_not_taken_over() {
+    for backend in Backend::all() {
+        let scene = Scene::on(backend).await;
+        let own = scene.create(alices("ci")).await;
+        let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let inner = scene.backend.tokens.clone();
+        meddled.before_next_commit(move || async move {
+            change(&*inner, "ci", |token| token.identifier = "mine".parse().unwrap()).await;
+        });
+        let service = scene.backend.builder_on(meddled).clock(scene.clock.clone());
+        let wanted = Reconcile::new([present("m/ci", alices("ci"))]).taking_over();
+        let report = service.open().await.unwrap().reconcile(&wanted).await.unwrap().report;
+        assert_eq!(report.created, [marker("m/ci")], "{}", scene.backend.name);
+        let left = scene.backend.tokens.find(Lookup::Id(own.id)).await.unwrap().unwrap();
+        assert_eq!((left.identifier.as_str(), &left.managed), ("mine", &None));
+    }
+}
+
+/// A superuser renames both tokens after the first has been read.
+#[pollster::test]
+async fn reconcile_of_tokens_renamed_between_its_reads_writes_what_it_reports() {
+    for backend in Backend::all() {
+        let scene = Scene::on(backend).await;
+        for (name, identifier) in [("m/1", "c"), ("m/2", "d")] {
+            scene.create(alices(identifier).managed(name)).await;
+        }
+        let meddled = Arc::new(MeddledStore::new(scene.backend.tokens.clone()));
+        let inner = scene.backend.tokens.clone();
+        meddled.after_next_find(|| async {});
+        meddled.after_next_find(move || async move {
+            change(&*inner, "c", |token| token.identifier = "b".parse().unwrap()).await;
+            change(&*inner, "d", |token| token.identifier = "e".parse().unwrap()).await;
+        });
+        let service = scene.backend.builder_on(meddled).clock(scene.clock.clone());
+        let wanted = [("m/1", "d"), ("m/2", "b")].map(|(name, to)| present(name, alices(to)));
+        let wanted = Reconcile::new(wanted);
+        let report = service.open().await.unwrap().reconcile(&wanted).await.unwrap().report;
+        assert_eq!(report.updated.len(), 2, "{}", scene.backend.name);
+        for (name, identifier) in [("m/1", "d"), ("m/2", "b")] {
+            assert_eq!(scene.of_marker(name).await.identifier.as_str(), identifier);
+        }
+    }
+}
+
 #[pollster::test]
 async fn reconcile_that_is_refused_has_deleted_first() {
     for backend in Backend::all() {

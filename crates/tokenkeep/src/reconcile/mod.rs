@@ -41,9 +41,9 @@ pub(crate) enum State {
 impl ManagedToken {
     /// A token that is to be there, with the fields that `wanted` sets: a missing one is created,
     /// one that differs in such a field is brought back, and fields that `wanted` leaves alone are
-    /// left alone. Of an `api` token the expiry is not looked at: one that was set in code is refused.
-    /// No revision that `wanted` expects is looked at either. A new token needs an identifier and an owner. A `wanted` whose JSON cannot be read
-    /// fails the whole reconcile, with [`TokenError::Body`].
+    /// left alone. The expiry of an `api` token is not compared: one that was set in code is refused.
+    /// An expected version in `wanted` is ignored. A new token needs an identifier and an owner. A
+    /// `wanted` whose JSON cannot be read fails the whole reconcile, with [`TokenError::Body`].
     #[must_use]
     pub fn present(marker: Marker, wanted: TokenChange) -> Self {
         Self::new(marker, State::Present, wanted)

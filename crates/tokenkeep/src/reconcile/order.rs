@@ -1,6 +1,7 @@
 //! In which order changes of several tokens can be done, and which cannot.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::fields::TokenField;
@@ -60,7 +61,7 @@ impl Outcome {
 }
 
 /// One change of a commit, for the planned token at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// Gives up the identifier and the key of a token, which others in a cycle wait for.
     Release(usize),
@@ -71,53 +72,79 @@ pub(crate) enum Step {
 /// Who holds what must be unique, as far as some planned token wants it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Holders {
-    identifiers: HashMap<Identifier, TokenId>,
+    identifiers: Held<Identifier>,
     /// By the digest that the wanted key gets: the holder may be stored with that of an older pepper.
-    keys: HashMap<KeyDigest, TokenId>,
-    /// The other way round.
-    digests: HashMap<TokenId, KeyDigest>,
+    keys: Held<KeyDigest>,
+}
+
+/// Who holds values of one kind. A token holds one of them at most.
+#[derive(Debug, Clone)]
+struct Held<T> {
+    holders: HashMap<T, TokenId>,
+    values: HashMap<TokenId, T>,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self { holders: HashMap::new(), values: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Held<T> {
+    fn hold(&mut self, value: &T, id: TokenId) {
+        self.release(id);
+        self.holders.insert(value.clone(), id);
+        self.values.insert(id, value.clone());
+    }
+
+    fn release(&mut self, id: TokenId) {
+        // Another token may have taken it since.
+        if let Some(value) = self.values.remove(&id)
+            && self.holders.get(&value) == Some(&id)
+        {
+            self.holders.remove(&value);
+        }
+    }
+
+    /// The token other than `id` that holds a value.
+    fn other_holder(&self, value: &T, id: TokenId) -> Option<TokenId> {
+        self.holders.get(value).copied().filter(|holder| *holder != id)
+    }
 }
 
 impl Holders {
-    pub(crate) fn hold_identifier(&mut self, identifier: Identifier, id: TokenId) {
-        self.identifiers.insert(identifier, id);
+    /// The token holds this identifier, and no other that was seen before.
+    pub(crate) fn hold_identifier(&mut self, identifier: &Identifier, id: TokenId) {
+        self.identifiers.hold(identifier, id);
     }
 
-    pub(crate) fn hold_key(&mut self, digest: KeyDigest, id: TokenId) {
-        self.keys.insert(digest.clone(), id);
-        self.digests.insert(id, digest);
-    }
-
-    /// The token gives up its identifier and its key.
-    pub(crate) fn release(&mut self, token: &Token) {
-        self.release_identifier(token);
-        self.release_key(token.id);
+    /// The token holds this key, and no other that was seen before.
+    pub(crate) fn hold_key(&mut self, digest: &KeyDigest, id: TokenId) {
+        self.keys.hold(digest, id);
     }
 
     /// The token gives up its identifier.
-    pub(crate) fn release_identifier(&mut self, token: &Token) {
-        // Another token may have taken it since.
-        if self.identifiers.get(&token.identifier) == Some(&token.id) {
-            self.identifiers.remove(&token.identifier);
-        }
+    pub(crate) fn release_identifier(&mut self, id: TokenId) {
+        self.identifiers.release(id);
     }
 
-    fn release_key(&mut self, id: TokenId) {
-        if let Some(digest) = self.digests.remove(&id)
-            && self.keys.get(&digest) == Some(&id)
-        {
-            self.keys.remove(&digest);
-        }
+    fn release(&mut self, id: TokenId) {
+        self.identifiers.release(id);
+        self.keys.release(id);
+    }
+
+    fn holds_any(&self, id: TokenId) -> bool {
+        self.identifiers.values.contains_key(&id) || self.keys.values.contains_key(&id)
     }
 
     /// The other token that holds the identifier that `token` wants.
     fn identifier_holder(&self, token: &Token) -> Option<TokenId> {
-        self.identifiers.get(&token.identifier).copied().filter(|holder| *holder != token.id)
+        self.identifiers.other_holder(&token.identifier, token.id)
     }
 
     /// The other token that holds the key that `token` wants.
     fn key_holder(&self, token: &Token) -> Option<TokenId> {
-        self.keys.get(&token.key_digest).copied().filter(|holder| *holder != token.id)
+        self.keys.other_holder(&token.key_digest, token.id)
     }
 
     /// What stands in the way of `token`.
@@ -134,105 +161,120 @@ impl Holders {
 
     /// The token is now another version of itself.
     pub(crate) fn replace(&mut self, before: &Token, after: &Token) {
-        self.release_identifier(before);
-        self.hold_identifier(after.identifier.clone(), after.id);
+        self.identifiers.hold(&after.identifier, after.id);
         if before.key_digest != after.key_digest {
-            self.release_key(before.id);
-            self.hold_key(after.key_digest.clone(), after.id);
+            self.keys.hold(&after.key_digest, after.id);
         }
-    }
-
-    fn insert(&mut self, token: &Token) {
-        self.hold_identifier(token.identifier.clone(), token.id);
-        self.hold_key(token.key_digest.clone(), token.id);
     }
 }
 
 /// Orders what is to be written so that each change finds free what it needs. Deletions come before
 /// it. A token that gives up an identifier or a key comes before the one that takes it; where tokens
 /// exchange them in a cycle, one of them releases its own first. A token that needs what another one
-/// keeps is refused.
-pub(crate) fn toposort(planned: &mut [Planned], mut holders: Holders) -> Vec<Step> {
-    let mut steps = Vec::with_capacity(planned.len());
-    let mut waiting = Vec::new();
+/// keeps is refused. `None` when what was read at different moments does not fit together.
+pub(crate) fn toposort(planned: &mut [Planned], mut holders: Holders) -> Option<Vec<Step>> {
+    let mut waiting = Waiting::default();
     for (place, one) in planned.iter().enumerate() {
         match &one.outcome {
-            Outcome::Delete(token) => holders.release(token),
-            Outcome::Replace { .. } | Outcome::Insert { .. } => waiting.push(place),
+            Outcome::Delete(token) => holders.release(token.id),
+            Outcome::Replace { .. } | Outcome::Insert { .. } => waiting.add(place, &one.outcome),
             Outcome::Unchanged | Outcome::Refused(_) => {}
         }
     }
+    let mut steps = Vec::with_capacity(planned.len());
+    let mut released = BTreeSet::new();
+    let mut queue: VecDeque<usize> = waiting.places.iter().copied().collect();
     loop {
-        let before = waiting.len();
-        waiting.retain(|place| {
-            let done = planned.get(*place).is_some_and(|one| try_write(&one.outcome, &mut holders));
-            if done {
-                steps.push(Step::Write(*place));
+        while let Some(place) = queue.pop_front() {
+            let Some(one) = planned.get_mut(place) else { continue };
+            let Some(after) = one.outcome.after().filter(|_| waiting.places.contains(&place))
+            else {
+                continue;
+            };
+            let against = holders.against(after);
+            let is_free = against.is_empty();
+            if !is_free && !waiting.is_blocked(after, &holders) {
+                continue;
             }
-            !done
-        });
-        if waiting.is_empty() {
-            return steps;
-        }
-        if waiting.len() < before {
-            continue;
-        }
-        if let Some(place) = blocked(planned, &waiting, &holders) {
-            waiting.retain(|waiting| *waiting != place);
-            if let Some(one) = planned.get_mut(place)
-                && let Some(after) = one.outcome.after()
-            {
-                one.outcome = Outcome::Refused(holders.against(after));
+            waiting.remove(place, &one.outcome);
+            if let Some(before) = one.outcome.replaced() {
+                queue.extend(waiting.for_values_of(before.id, &holders));
             }
-            continue;
+            if is_free {
+                if let Some(before) = one.outcome.replaced() {
+                    holders.replace(before, after);
+                } else {
+                    holders.hold_identifier(&after.identifier, after.id);
+                    holders.hold_key(&after.key_digest, after.id);
+                }
+                steps.push(Step::Write(place));
+                queue.extend(waiting.for_values_of(after.id, &holders));
+            } else {
+                one.outcome = Outcome::Refused(against);
+            }
+        }
+        if waiting.places.is_empty() {
+            return Some(steps);
         }
         // Each waits for another that waits.
-        let holds = |place: &usize| {
+        let (place, token) = waiting.places.iter().find_map(|place| {
             let token = planned.get(*place)?.outcome.replaced()?;
-            let holds_any = holders.identifiers.get(&token.identifier) == Some(&token.id)
-                || holders.digests.contains_key(&token.id);
-            (holds_any && !steps.contains(&Step::Release(*place))).then_some((*place, token))
-        };
-        let Some((place, token)) = waiting.iter().find_map(holds) else {
-            return steps;
-        };
-        holders.release(token);
+            let holds = !released.contains(place) && holders.holds_any(token.id);
+            holds.then_some((*place, token))
+        })?;
+        queue.extend(waiting.for_values_of(token.id, &holders));
+        holders.release(token.id);
+        released.insert(place);
         steps.push(Step::Release(place));
     }
 }
 
-/// The first waiting token that needs what another token keeps.
-fn blocked(planned: &[Planned], waiting: &[usize], holders: &Holders) -> Option<usize> {
-    let waiting_outcomes = || waiting.iter().filter_map(|place| planned.get(*place));
-    let gives_up = |holder: TokenId, gives: fn(&Token, &Token) -> bool| {
-        waiting_outcomes().any(|one| match (&one.outcome, one.outcome.after()) {
-            (Outcome::Replace { before, .. }, Some(after)) => {
-                before.id == holder && gives(before, after)
-            }
-            _ => false,
-        })
-    };
-    let is_blocked = |token: &Token| {
-        let renames = |before: &Token, after: &Token| before.identifier != after.identifier;
-        let rekeys = |before: &Token, after: &Token| before.key_digest != after.key_digest;
-        holders.identifier_holder(token).is_some_and(|holder| !gives_up(holder, renames))
-            || holders.key_holder(token).is_some_and(|holder| !gives_up(holder, rekeys))
-    };
-    let after = |place: &usize| planned.get(*place).and_then(|one| one.outcome.after());
-    waiting.iter().copied().find(|place| after(place).is_some_and(is_blocked))
+/// The places of tokens that wait to be written.
+#[derive(Default)]
+struct Waiting {
+    places: BTreeSet<usize>,
+    /// Whether a token gives up its identifier and its key.
+    gives_up: HashMap<TokenId, (bool, bool)>,
+    by_identifier: HashMap<Identifier, Vec<usize>>,
+    by_key: HashMap<KeyDigest, Vec<usize>>,
 }
 
-/// Whether it can be written now; then it holds what it needs.
-fn try_write(outcome: &Outcome, holders: &mut Holders) -> bool {
-    let Some(after) = outcome.after() else {
-        return false;
-    };
-    if !holders.against(after).is_empty() {
-        return false;
+impl Waiting {
+    fn add(&mut self, place: usize, outcome: &Outcome) {
+        let Some(after) = outcome.after() else { return };
+        self.places.insert(place);
+        self.by_identifier.entry(after.identifier.clone()).or_default().push(place);
+        self.by_key.entry(after.key_digest.clone()).or_default().push(place);
+        if let Some(before) = outcome.replaced() {
+            let renamed = before.identifier != after.identifier;
+            self.gives_up.insert(before.id, (renamed, before.key_digest != after.key_digest));
+        }
     }
-    match outcome {
-        Outcome::Replace { before, .. } => holders.replace(before, after),
-        _ => holders.insert(after),
+
+    fn remove(&mut self, place: usize, outcome: &Outcome) {
+        self.places.remove(&place);
+        if let Some(before) = outcome.replaced() {
+            self.gives_up.remove(&before.id);
+        }
     }
-    true
+
+    /// Whether `token` needs what another token keeps.
+    fn is_blocked(&self, token: &Token, holders: &Holders) -> bool {
+        let gives_up = |holder| self.gives_up.get(&holder).copied().unwrap_or_default();
+        holders.identifier_holder(token).is_some_and(|holder| !gives_up(holder).0)
+            || holders.key_holder(token).is_some_and(|holder| !gives_up(holder).1)
+    }
+
+    /// Those that want a value that the token holds.
+    fn for_values_of<'a>(
+        &'a self,
+        id: TokenId,
+        holders: &Holders,
+    ) -> impl Iterator<Item = usize> + use<'a> {
+        let identifier = holders.identifiers.values.get(&id);
+        let key = holders.keys.values.get(&id);
+        let by_identifier = identifier.and_then(|identifier| self.by_identifier.get(identifier));
+        let by_key = key.and_then(|key| self.by_key.get(key));
+        by_identifier.into_iter().chain(by_key).flatten().copied()
+    }
 }

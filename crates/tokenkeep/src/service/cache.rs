@@ -61,7 +61,7 @@ pub struct VerifyCache {
 pub enum Caching {
     /// Every authentication reads the store.
     Off,
-    /// Nothing that was acknowledged is missed.
+    /// The cache answers as the store would: every change that was acknowledged counts at once.
     Exact,
     /// A revocation or a new key that another instance committed may be missed for this long.
     Stale(Duration),

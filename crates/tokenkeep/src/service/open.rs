@@ -36,8 +36,8 @@ use crate::store::{SecretId, StoreError, TokenStore};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Digests in the store need a pepper that is not configured: their keys would be refused, and
-    /// could be given to other tokens.
+    /// Digests in the store were made with a pepper that is not configured. The service would refuse
+    /// their keys, and would not notice when another token gets one of them.
     #[error("the store has keys with pepper {0}, which is not configured")]
     UnknownPepper(NonZeroU8),
     /// Sealed keys in the store need a sealing key that is not configured. A host that does not have

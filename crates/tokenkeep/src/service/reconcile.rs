@@ -96,12 +96,17 @@ impl TokenService {
         deleted: &mut Vec<Marker>,
     ) -> Result<Reconciled, ReconcileError> {
         let mut plan: Option<Plan> = None;
-        for _ in 0..MAX_ATTEMPTS {
+        for attempt in 1.. {
             let session = self.session(&Caller::System).await?;
             let current = if let Some(plan) = plan.take() {
                 plan
             } else {
-                let plan = self.plan(&session, tokens).await?;
+                let Some(plan) = self.plan(&session, tokens).await? else {
+                    if attempt >= MAX_ATTEMPTS {
+                        break;
+                    }
+                    continue;
+                };
                 self.delete_unwanted(&plan, deleted).await?;
                 plan
             };
@@ -110,6 +115,9 @@ impl TokenService {
             if commit.changes.is_empty() {
                 return Ok(Reconciled { report, keys: current.keys() });
             }
+            // Each token may have been changed once since it was read.
+            let may_fail =
+                MAX_ATTEMPTS.saturating_add(commit.changes.len().try_into().unwrap_or(u32::MAX));
             plan = match self.commit(commit).await {
                 Ok(()) => return Ok(Reconciled { report, keys: current.keys() }),
                 Err(CommitError::Stale { change, current: Some(token) }) => {
@@ -119,6 +127,9 @@ impl TokenService {
                 Err(CommitError::Stale { .. } | CommitError::Taken { .. }) => None,
                 Err(error) => return Err(TokenError::from(error).into()),
             };
+            if attempt >= may_fail {
+                break;
+            }
         }
         Err(TokenError::Contended.into())
     }
@@ -166,14 +177,14 @@ impl TokenService {
             return Ok(None);
         };
         match &planned.outcome {
-            Outcome::Replace { before, .. } if before.managed == current.managed => {
+            Outcome::Replace { before, .. } if is_still_meant(tokens, wanted, before, &current) => {
                 plan.holders.replace(before, &current);
             }
             _ => return Ok(None),
         }
         planned.outcome = self.plan_update(session, wanted, current).await?;
-        plan.steps = toposort(&mut plan.planned, plan.holders.clone());
-        Ok(Some(plan))
+        let steps = toposort(&mut plan.planned, plan.holders.clone());
+        Ok(steps.map(|steps| Plan { steps, ..plan }))
     }
 
     /// Returns what [`reconcile`](Self::reconcile) would report now, and changes nothing.
@@ -202,7 +213,14 @@ impl TokenService {
         tokens: &Reconcile,
     ) -> Result<ReconcileReport, ReconcileError> {
         let session = self.session(&Caller::System).await?;
-        let plan = self.plan(&session, tokens).await?;
+        let mut plan = None;
+        for _ in 0..MAX_ATTEMPTS {
+            plan = self.plan(&session, tokens).await?;
+            if plan.is_some() {
+                break;
+            }
+        }
+        let plan = plan.ok_or(TokenError::Contended)?;
         let deleted = plan.planned.iter().filter_map(|planned| match &planned.outcome {
             Outcome::Delete(_) => Some(planned.marker.clone()),
             _ => None,
@@ -210,11 +228,13 @@ impl TokenService {
         plan.report(&deleted.collect::<Vec<_>>())
     }
 
+    /// `None` when other callers have changed tokens meanwhile, so that what was read does not fit
+    /// together.
     async fn plan(
         &self,
         session: &Session<'_>,
         tokens: &Reconcile,
-    ) -> Result<Plan, ReconcileError> {
+    ) -> Result<Option<Plan>, ReconcileError> {
         for wanted in &tokens.tokens {
             if let Some(error) = wanted.change.body_error() {
                 return Err(TokenError::Body(error.clone()).into());
@@ -229,11 +249,11 @@ impl TokenService {
                 let named = self.look_up_holders(wanted, &mut holders).await?;
                 let named = named.filter(|token| token.managed.is_none());
                 let free = named.clone().filter(|token| tokens.may_take_over(wanted, token));
-                let outcome = self.plan_one(session, wanted, free, &mut seen).await?;
+                let outcome = self.plan_one(session, wanted, free, &mut seen, &mut holders).await?;
                 let squatter = named.filter(|token| tokens.evicts && outcome.needs_gone(token));
                 if let Some(token) = squatter {
                     let identifier = self.free_identifier(&token)?;
-                    holders.release_identifier(&token);
+                    holders.release_identifier(token.id);
                     evictions.push(Eviction { token, identifier });
                 }
                 outcome
@@ -245,7 +265,7 @@ impl TokenService {
         }
         planned.extend(self.plan_pruning(tokens).await?);
         let steps = toposort(&mut planned, holders.clone());
-        Ok(Plan { planned, evictions, holders, steps })
+        Ok(steps.map(|steps| Plan { planned, evictions, holders, steps }))
     }
 
     /// A new identifier for a token that gives up its own: that one with a random part.
@@ -269,13 +289,13 @@ impl TokenService {
         if let Some(identifier) = wanted(&token.change.identifier) {
             named = self.parts.find(Lookup::Identifier(identifier)).await?;
             if let Some(found) = &named {
-                holders.hold_identifier(identifier.clone(), found.id);
+                holders.hold_identifier(identifier, found.id);
             }
         }
         if let Some(Ok(key)) = token.key.as_ref().map(|key| key.checked(0))
             && let Some(found) = self.token_with_key(key.expose()).await?
         {
-            holders.hold_key(self.parts.keys.digest(key), found.id);
+            holders.hold_key(&self.parts.keys.digest(key), found.id);
         }
         Ok(named)
     }
@@ -287,8 +307,13 @@ impl TokenService {
         wanted: &ManagedToken,
         free: Option<Arc<Token>>,
         seen: &mut Seen<'_>,
+        holders: &mut Holders,
     ) -> Result<Outcome, TokenError> {
         let there = self.parts.find(Lookup::Marker(&wanted.marker)).await?;
+        if let Some(token) = &there {
+            // It may have had another one when that was looked up.
+            holders.hold_identifier(&token.identifier, token.id);
+        }
         match (wanted.state, there) {
             (State::Absent, Some(token)) => Ok(Outcome::Delete(token)),
             (State::Absent, None) | (State::Created, Some(_)) => Ok(Outcome::Unchanged),
@@ -423,6 +448,7 @@ impl Plan {
             let after = Token { identifier: identifier.clone(), ..Token::clone(token) };
             commit.add(session.replacing(EventKind::Updated, token, after)?.0);
         }
+        let released: BTreeSet<_> = self.steps.iter().collect();
         for step in &self.steps {
             let (Step::Release(place) | Step::Write(place)) = step;
             let outcome = self.planned.get(*place).map(|planned| &planned.outcome);
@@ -434,7 +460,7 @@ impl Plan {
                 (Step::Write(place), Some(Outcome::Replace { before, after })) => {
                     let after = Token::clone(after);
                     let (mut part, _) = session.replacing(EventKind::Updated, before, after)?;
-                    if self.steps.contains(&Step::Release(*place)) {
+                    if released.contains(&Step::Release(*place)) {
                         part.changes.iter_mut().for_each(take_back);
                     }
                     commit.add(part);
@@ -458,6 +484,19 @@ impl Plan {
         });
         keys.collect()
     }
+}
+
+/// Whether the planned change of `before` is also meant for what another caller has made of it: it has the
+/// same marker, or none and still the identifier for which it is taken over.
+fn is_still_meant(
+    tokens: &Reconcile,
+    wanted: &ManagedToken,
+    before: &Token,
+    current: &Token,
+) -> bool {
+    before.managed == current.managed
+        && (before.managed.is_some()
+            || before.identifier == current.identifier && tokens.may_take_over(wanted, current))
 }
 
 /// Has a replace write the values that were released before it, changed or not.

@@ -171,8 +171,9 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// - **list.2** Of a visibility that is limited, only the tokens of that owner and those of the
     ///   listed ids are there.
     /// - **list.3** Every search word must occur in identifier, intent or description, the case of
-    ///   ASCII letters ignored, or its owners must contain the token's. A store that is no directory
-    ///   need not know [`OwnerMatch::Directory`].
+    ///   ASCII letters ignored, or the token's owner must be one of the word's
+    ///   [`owners`](SearchWord::owners). A store that is no directory need not know
+    ///   [`OwnerMatch::Directory`].
     /// - **list.4** The order is that of the keys, text byte by byte; nulls come last in
     ///   either direction; ties are broken by the ascending id.
     /// - **list.5** The window's offset and limit count the tokens that are left.
