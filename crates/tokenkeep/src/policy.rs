@@ -121,11 +121,12 @@ pub(crate) fn update(
 ) -> Result<Token, FieldErrors> {
     let mut errors = change.refusals();
     errors.add(TokenField::Managed, marker_refused(change, token.managed.as_ref(), around));
-    let identifier = identifier_refused(change, identifier_required, around)
-        .or_else(|| rename_refused(change, token, around));
+    let identifier = identifier_refused(change, identifier_required, around);
     errors.add(TokenField::Identifier, identifier);
     errors.add(TokenField::User, owner_changed(change, token.owner, around));
     errors.into_result()?;
+
+    check_rename(token, change, around).map_err(on(TokenField::Identifier))?;
 
     let intent = intent_after(token.intent, &change.intent).map_err(on(TokenField::Intent))?;
     let expiring = expiring_after(token, change, around).map_err(on(TokenField::Expiring))?;
@@ -236,14 +237,16 @@ fn identifier_refused(
 
 /// `identifier` of a managed token: only a superuser changes it. An owner who renamed its token could
 /// keep the identifier of another managed token from the reconcile that wants it.
-fn rename_refused(
-    change: &TokenChange,
+fn check_rename(
     token: &Token,
+    change: &TokenChange,
     around: &Circumstances,
-) -> Option<FieldError> {
-    let is_managed = token.managed.is_some() && !around.by_superuser;
+) -> Result<(), FieldError> {
     let renames = wanted(&change.identifier).is_some_and(|wanted| *wanted != token.identifier);
-    (is_managed && renames).then_some(FieldError::ManagedIdentifierForSuperusers)
+    if renames && token.managed.is_some() && !around.by_superuser {
+        return Err(FieldError::ManagedIdentifierForSuperusers);
+    }
+    Ok(())
 }
 
 /// `user` on an update: the owner stays.

@@ -286,8 +286,8 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// # Behavior
     ///
     /// - **changes.1** When a change of a token has been acknowledged, a touch included, it is
-    ///   counted from then on, whichever handle and whichever process made it. It counts as under
-    ///   way, or is counted, from before anybody can see it.
+    ///   counted from then on, whichever handle and whichever process made it. Before
+    ///   anyone can see the change, it is counted or counts as under way.
     /// - **changes.2** It is the same one each time.
     fn changes(&self) -> Option<Arc<dyn Changes>>;
 
