@@ -123,11 +123,14 @@ async fn of_all(
     query: &EventQuery,
 ) -> Result<EventPage, StoreError> {
     let select = Statement::of_events(query)?;
+    let mut backlog = Backlog::read(connections, None).await?;
     let rows = loop {
+        // After the backlog: another reader may have placed its events.
         let rows = connections.query(&select.sql, &select.values).await?;
-        if rows.len() >= query.limit as usize || !place(connections, None).await? {
+        let Some(unplaced) = backlog.filter(|_| rows.len() < query.limit as usize) else {
             break rows;
-        }
+        };
+        backlog = unplaced.place_some(connections).await?;
     };
     let (number, event) = query.after.map_or((0, None), |after| (after.number, after.event));
     let next = EventCursor { number, event, ..start };
@@ -140,45 +143,72 @@ async fn of_all(
     Ok(page)
 }
 
-/// How many events get their places at once: what takes some milliseconds.
-const PLACED_AT_ONCE: i64 = 1_000;
+/// How many events the first and the last steps place at once. The larger one takes some hundred
+/// milliseconds, in which other readers wait.
+const FIRST_STEP: i64 = 1_000;
+const LAST_STEP: i64 = 16_000;
 
-/// Gives places to events that have none, only those before a time if there is one. Returns whether
-/// there were any.
+/// The committed events that have no place.
 ///
-/// One reader at a time does so, and gives places after all that were given before. An event that is
-/// committed later gets a later place, so that no follower passes it. Of two commits, one of which was
+/// One reader at a time gives places, after all that were given before. An event that is committed
+/// later gets a later place, so that no follower passes it. Of two commits, one of which was
 /// acknowledged before the other began, the first drew the lower number, and is placed first.
-async fn place(connections: &Connections, before: Option<Timestamp>) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM tokenkeep_event WHERE place IS NULL AND at < $1 LIMIT 1";
-    let all = "SELECT 1 FROM tokenkeep_event WHERE place IS NULL ORDER BY number LIMIT 1";
-    let waiting = match before {
-        Some(before) => connections.query(sql, &[before.as_micros().into()]).await?,
-        None => connections.query(all, &[]).await?,
-    };
-    if waiting.is_empty() {
-        return Ok(false);
+#[derive(Debug, Clone, Copy)]
+struct Backlog {
+    /// The highest number among them when the backlog was read. Later commits draw higher numbers,
+    /// so that placing ends however many there are.
+    highest: i64,
+    /// How many events are placed next.
+    step: i64,
+}
+
+impl Backlog {
+    /// Reads the backlog, up to the last event before a time if there is one. Returns `None` if every
+    /// event has a place.
+    async fn read(
+        connections: &Connections,
+        before: Option<Timestamp>,
+    ) -> Result<Option<Self>, StoreError> {
+        let sql = "SELECT number FROM tokenkeep_event WHERE place IS NULL AND at < $1 \
+             ORDER BY number DESC LIMIT 1";
+        let all = "SELECT number FROM tokenkeep_event WHERE place IS NULL \
+             ORDER BY number DESC LIMIT 1";
+        let rows = match before {
+            Some(before) => connections.query(sql, &[before.as_micros().into()]).await?,
+            None => connections.query(all, &[]).await?,
+        };
+        let highest = rows.first().map(|row| Columns::of(row, "tokenkeep_event").get("number"));
+        Ok(highest.transpose()?.map(|highest| Self { highest, step: FIRST_STEP }))
     }
-    let lock = Statement {
-        sql: "UPDATE tokenkeep_store SET last_place = last_place + $1".into(),
-        values: vec![PLACED_AT_ONCE.into()],
-        ..Statement::default()
-    };
-    let place = Statement {
-        sql: "UPDATE tokenkeep_event SET place = last_place - $1 + step \
-             FROM (SELECT number AS unplaced, row_number() OVER (ORDER BY number) AS step \
-                   FROM tokenkeep_event WHERE place IS NULL ORDER BY number LIMIT $1) AS next, \
-                  tokenkeep_store \
-             WHERE number = unplaced AND place IS NULL"
-            .into(),
-        values: vec![PLACED_AT_ONCE.into()],
-        ..Statement::default()
-    };
-    match connections.transact(&[&lock, &place]).await? {
-        Transacted::Committed => Ok(true),
-        Transacted::RolledBack(_, cause @ (Cause::Rows | Cause::Refusal(_))) => {
-            Err(cause.into_fault().into())
+
+    /// Places some of the events, lowest number first. Returns what is left of the backlog.
+    async fn place_some(self, connections: &Connections) -> Result<Option<Self>, StoreError> {
+        let lock = Statement {
+            sql: "UPDATE tokenkeep_store SET last_place = last_place + $1".into(),
+            values: vec![self.step.into()],
+            ..Statement::default()
+        };
+        let place = Statement {
+            sql: "UPDATE tokenkeep_event SET place = last_place - $1 + step \
+                 FROM (SELECT number AS unplaced, row_number() OVER (ORDER BY number) AS step \
+                       FROM tokenkeep_event WHERE place IS NULL ORDER BY number LIMIT $1) AS next, \
+                      tokenkeep_store \
+                 WHERE number = unplaced AND place IS NULL"
+                .into(),
+            values: vec![self.step.into()],
+            ..Statement::default()
+        };
+        match connections.transact(&[&lock, &place]).await? {
+            Transacted::Committed => {}
+            Transacted::RolledBack(_, cause @ (Cause::Rows | Cause::Refusal(_))) => {
+                return Err(cause.into_fault().into());
+            }
         }
+        let sql = "SELECT 1 FROM tokenkeep_event WHERE place IS NULL AND number <= $1 \
+             ORDER BY number LIMIT 1";
+        let rows = connections.query(sql, &[self.highest.into()]).await?;
+        let step = LAST_STEP.min(self.step.saturating_mul(2));
+        Ok((!rows.is_empty()).then_some(Self { step, ..self }))
     }
 }
 
@@ -257,12 +287,19 @@ fn read(row: &Row) -> Result<(u64, Event), Fault> {
 const PRUNED_AT_ONCE: i64 = 1_000;
 
 /// Prunes events part by part, so that no statement takes long. Each has a place by then, so that a
-/// follower notices what it has missed.
+/// follower notices what it has missed. Events that are placed later stay: writers could add them
+/// without end.
 pub(crate) async fn prune(connections: &Connections, before: Timestamp) -> Result<u64, StoreError> {
-    while place(connections, Some(before)).await? {}
+    let mut backlog = Backlog::read(connections, Some(before)).await?;
+    while let Some(unplaced) = backlog {
+        backlog = unplaced.place_some(connections).await?;
+    }
+    let rows = connections.query("SELECT last_place FROM tokenkeep_store", &[]).await?;
+    let last = rows.first().map(|row| Columns::of(row, "tokenkeep_store").get("last_place"));
+    let last: i64 = last.transpose()?.unwrap_or_default();
     // Rows that another instance is pruning are old, too, and gone when this has waited for it.
     let sql = "WITH old AS (SELECT number FROM tokenkeep_event \
-                 WHERE at < $1 AND place IS NOT NULL ORDER BY at LIMIT $2), \
+                 WHERE at < $1 AND place <= $3 ORDER BY at LIMIT $2), \
          gone AS (DELETE FROM tokenkeep_event WHERE number IN (SELECT number FROM old) \
                   RETURNING place), \
          run AS (UPDATE tokenkeep_store SET prunes = prunes + 1 \
@@ -272,7 +309,7 @@ pub(crate) async fn prune(connections: &Connections, before: Timestamp) -> Resul
          noted AS (INSERT INTO tokenkeep_prune (run, highest) \
                    SELECT prunes, (SELECT max(place) FROM gone) FROM run) \
          SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM gone)";
-    let values = [before.as_micros().into(), PRUNED_AT_ONCE.into()];
+    let values = [before.as_micros().into(), PRUNED_AT_ONCE.into(), last.into()];
     let mut pruned = 0;
     loop {
         let rows = connections.execute(sql, &values).await?;
@@ -285,5 +322,98 @@ pub(crate) async fn prune(connections: &Connections, before: Timestamp) -> Resul
         if old < PRUNED_AT_ONCE {
             return Ok(pruned);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::{Either, join_all, select};
+    use tokenkeep::{Commit, TokenStore};
+    use tokenkeep_test_server::{Server, available};
+
+    use super::*;
+    use crate::PostgresStore;
+
+    /// More than any of these calls needs. A call that follows the writers takes longer.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn seconds(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000).unwrap()
+    }
+
+    fn event(number: u32, at: Timestamp) -> Event {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        Event {
+            id: EventId::from_bytes(id),
+            at,
+            token: TokenId::from_bytes([u8::try_from(number % 7).unwrap(); 16]),
+            identifier: "a".parse().unwrap(),
+            owner: UserId::new(1),
+            revision: Revision::FIRST,
+            kind: EventKind::KeyViewed,
+            changed: TokenFields::NONE,
+            actor: Caller::System,
+        }
+    }
+
+    async fn commit(store: &PostgresStore, events: Vec<Event>) {
+        store.commit(Commit { changes: Vec::new(), events }).await.unwrap();
+    }
+
+    /// Commits without end.
+    async fn write(store: &PostgresStore, number: &AtomicU32) {
+        loop {
+            let next = || number.fetch_add(1, Ordering::Relaxed);
+            commit(store, iter::repeat_with(next).take(5).map(|n| event(n, seconds(9))).collect())
+                .await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn trail_beside_writers_ends() {
+        if !available("trail_beside_writers_ends") {
+            return;
+        }
+        let database = Server::shared().unwrap().database().unwrap();
+        let store = PostgresStore::connect(&database.url()).await.unwrap();
+        let number = AtomicU32::new(0);
+        let all = EventQuery { limit: u32::MAX, ..EventQuery::default() };
+        let none = EventQuery { until: Some(seconds(5)), ..EventQuery::default() };
+        let calls = Box::pin(async {
+            // The calls begin when the writers have begun.
+            while store.events(&EventQuery { limit: 1, ..all.clone() }).await?.events.is_empty() {}
+            assert_eq!(store.events(&none).await?.events, []);
+            assert!(!store.events(&all).await?.events.is_empty());
+            assert!(store.prune_events(seconds(10)).await? > 0);
+            Ok::<_, StoreError>(())
+        });
+        let writers = Box::pin(join_all(iter::repeat_with(|| write(&store, &number)).take(4)));
+        let ended = tokio::time::timeout(LIMIT, select(calls, writers)).await;
+        match ended.expect("every call ends") {
+            Either::Left((result, _)) => result.unwrap(),
+            Either::Right(_) => unreachable!("writers do not end"),
+        }
+    }
+
+    #[tokio::test]
+    async fn backlog_of_many_steps_is_placed_in_order() {
+        if !available("backlog_of_many_steps_is_placed_in_order") {
+            return;
+        }
+        let database = Server::shared().unwrap().database().unwrap();
+        let store = PostgresStore::connect(&database.url()).await.unwrap();
+        let events: Vec<_> = (0..5_000).map(|number| event(number, seconds(1))).collect();
+        commit(&store, events.clone()).await;
+        commit(&store, vec![event(5_000, seconds(9))]).await;
+        let late = EventQuery { from: Some(seconds(9)), limit: 1, ..EventQuery::default() };
+        assert_eq!(store.events(&late).await.unwrap().events, [event(5_000, seconds(9))]);
+        let all = EventQuery { limit: 5_000, ..EventQuery::default() };
+        assert_eq!(store.events(&all).await.unwrap().events, events);
+        assert_eq!(store.prune_events(seconds(9)).await.unwrap(), 5_000);
     }
 }
