@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokenkeep::{
-    Change, ChangeCounters, Changes, Commit, CommitError, EventPage, EventQuery, Filter,
-    Identifier, KeyCheck, KeyDigest, KeyUsage, Lookup, SortField, StoreError, StoreId, Timestamp,
-    Token, TokenField, TokenFields, TokenId, TokenPage, TokenQuery, TokenStore, Touch, UserId,
-    Visibility, Window,
+    Change, ChangeCounters, Changes, Commit, CommitError, EventCursor, EventPage, EventQuery,
+    Filter, Identifier, KeyCheck, KeyDigest, KeyUsage, Lookup, SortField, StoreError, StoreId,
+    Timestamp, Token, TokenField, TokenFields, TokenId, TokenPage, TokenQuery, TokenStore, Touch,
+    UserId, Visibility, Window,
 };
 use tokenkeep_memory::MemoryStore;
 
@@ -53,6 +53,10 @@ pub enum Bug {
     PassesEvents,
     /// Continues at any cursor.
     AcceptsAnyCursor,
+    /// Continues at the cursor of another query.
+    ContinuesAnyQuery,
+    /// Continues at a cursor that counts more prunes than the store.
+    ContinuesLaterStates,
     /// Prunes by the order of commits, up to the first that stays.
     PrunesInOrder,
     /// Keeps times to the millisecond.
@@ -511,6 +515,17 @@ impl TokenStore for BrokenStore {
                     .events(&query)
                     .await
                     .unwrap_or(EventPage { events: Vec::new(), next: after }));
+            }
+            Bug::ContinuesAnyQuery => {
+                let token = query.token;
+                query.after = query.after.map(|after| EventCursor { token, ..after });
+            }
+            Bug::ContinuesLaterStates => {
+                let all = EventQuery::default();
+                let prunes = self.inner.events(&all).await?.next.map_or(0, |next| next.prunes);
+                query.after = query
+                    .after
+                    .map(|after| EventCursor { prunes: after.prunes.min(prunes), ..after });
             }
             _ => {}
         }

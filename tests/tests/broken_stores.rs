@@ -35,7 +35,7 @@ impl Harness for Broken {
 }
 
 /// Every bug with the case that is meant for it.
-const BUGS: [(Bug, &str); 65] = [
+const BUGS: [(Bug, &str); 67] = [
     (Bug::IgnoresMarkers, "finds_a_token_by_each_of_its_names"),
     (Bug::ReturnsOnePepper, "returns_the_peppers_of_its_digests"),
     (Bug::ReturnsNoSealingKeys, "returns_the_sealing_keys_of_its_seals"),
@@ -48,6 +48,8 @@ const BUGS: [(Bug, &str); 65] = [
     (Bug::ForgetsReleases, "refuses_a_release_that_is_not_replaced"),
     (Bug::PassesEvents, "shows_a_follower_every_event_once"),
     (Bug::AcceptsAnyCursor, "refuses_cursors_at_which_nothing_continues"),
+    (Bug::ContinuesAnyQuery, "refuses_cursors_of_another_query"),
+    (Bug::ContinuesLaterStates, "refuses_cursors_of_a_later_state"),
     (Bug::PrunesInOrder, "prunes_whatever_the_clocks_say"),
     (Bug::FindsAnyToken, "answers_none_for_a_token_that_is_not_there"),
     (Bug::IgnoresCase, "tells_names_apart_that_differ_in_case"),

@@ -71,6 +71,8 @@ macro_rules! __store_cases {
             events::prunes_what_is_older ["prune.1", "prune.2"],
             events::prunes_whatever_the_clocks_say ["prune.1", "prune.2", "events.1"],
             events::refuses_cursors_at_which_nothing_continues ["events.9"],
+            events::refuses_cursors_of_another_query ["events.10"],
+            events::refuses_cursors_of_a_later_state ["events.10"],
             race::shows_a_follower_every_event_once ["events.8"],
         }
     };

@@ -101,17 +101,18 @@ impl MemoryStore {
         self.read_all().shards.iter().map(|(_, shard)| shard.tokens()).collect()
     }
 
-    /// Refuses a cursor at which the trail cannot continue. Returns how often events were pruned.
-    fn check_cursor(&self, query: &EventQuery) -> Result<u64, StoreError> {
+    /// Refuses a cursor at which the trail cannot continue. Returns a cursor of the query to number 0.
+    fn check_cursor(&self, query: &EventQuery) -> Result<EventCursor, StoreError> {
         let pruned = read(&self.pruned);
-        if let Some(after) = &query.after {
-            let is_gone = query.token.is_none() && pruned.after(after);
-            let last = self.numbers.load(Ordering::Acquire);
-            if after.store != self.id || after.number > last || is_gone {
-                return Err(StoreError::new("memory", StoreErrorKind::InvalidCursor));
-            }
+        let is_continued = query.after.is_none_or(|after| {
+            let is_gone = query.token.is_none() && pruned.after(&after);
+            after.number <= self.numbers.load(Ordering::Acquire) && !is_gone
+        });
+        if !is_continued || !query.accepts_cursor(self.id, pruned.runs) {
+            return Err(StoreError::new("memory", StoreErrorKind::InvalidCursor));
         }
-        Ok(pruned.runs)
+        let (store, prunes, token) = (self.id, pruned.runs, query.token);
+        Ok(EventCursor { store, number: 0, prunes, event: None, token })
     }
 
     fn write(&self, places: Places) -> Rows<'_, RwLockWriteGuard<'_, Shard>> {
@@ -254,19 +255,18 @@ impl TokenStore for MemoryStore {
             let place = Places::default().with(self.hasher.place_of(token));
             let shards = place.numbers().filter_map(|n| Some((n, read(self.shards.get(n)?))));
             let rows = Rows { hasher: &self.hasher, shards: shards.collect() };
-            let prunes = self.check_cursor(query)?;
-            let next = EventCursor { store: self.id, number: 0, prunes, event: None };
-            let mut page = EventPage { events: Vec::new(), next: Some(next) };
+            let next = Some(self.check_cursor(query)?);
+            let mut page = EventPage { events: Vec::new(), next };
             rows.events_of(token, query, &mut page);
             return Ok(page);
         }
-        let (shards, prunes) = {
+        let (shards, mut next) = {
             let rows = self.read_all();
             let shards: Vec<_> = rows.shards.iter().map(|(_, shard)| shard.events()).collect();
             (shards, self.check_cursor(query)?)
         };
         let after = query.after.map_or(0, |after| after.number);
-        let mut next = EventCursor { store: self.id, number: after, prunes, event: None };
+        next.number = after;
         let events = select::events(&shards, query, after).await;
         if let Some((number, event)) = events.last() {
             (next.number, next.event) = (*number, Some(event.id));

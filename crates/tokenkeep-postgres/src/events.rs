@@ -36,14 +36,17 @@ pub(crate) async fn select(
         Columns::of(row, "tokenkeep_store").parsed("prunes", |n: i64| u64::try_from(n).ok())
     });
     let prunes = prunes.transpose()?.unwrap_or_default();
-    let start = EventCursor { store, number: 0, prunes, event: None };
+    if !query.accepts_cursor(store, prunes) {
+        return Err(invalid_cursor());
+    }
+    let start = EventCursor { store, number: 0, prunes, event: None, token: query.token };
     let page = match query.token {
         Some(_) => of_token(connections, start, query).await?,
         None => of_all(connections, start, query).await?,
     };
     // After the rows: what was pruned before they were read is known by now.
     if let Some(after) = &query.after {
-        check_cursor(connections, store, after, query.token.is_none()).await?;
+        check_cursor(connections, after).await?;
     }
     Ok(page)
 }
@@ -51,7 +54,7 @@ pub(crate) async fn select(
 fn invalid_cursor() -> StoreError {
     error(
         StoreErrorKind::InvalidCursor,
-        "the cursor belongs to another store or an older state, or events after it were pruned: \
+        "the cursor belongs to another store, state or token, or events after it were pruned: \
          read the trail from its start",
     )
 }
@@ -61,18 +64,10 @@ fn number_of(cursor: &EventCursor) -> Result<i64, StoreError> {
 }
 
 /// Refuses a cursor at which the trail of this store cannot continue.
-async fn check_cursor(
-    connections: &Connections,
-    store: StoreId,
-    after: &EventCursor,
-    of_all: bool,
-) -> Result<(), StoreError> {
+async fn check_cursor(connections: &Connections, after: &EventCursor) -> Result<(), StoreError> {
     let number = number_of(after)?;
-    if after.store != store {
-        return Err(invalid_cursor());
-    }
     let prunes = i64::try_from(after.prunes).map_err(|_| invalid_cursor())?;
-    let sql = if of_all {
+    let sql = if after.token.is_none() {
         "SELECT last_place, (SELECT id FROM tokenkeep_event WHERE place = $1), \
            EXISTS (SELECT 1 FROM tokenkeep_prune WHERE run > $2 AND highest > $1) \
          FROM tokenkeep_store"

@@ -243,7 +243,7 @@ impl From<Fault> for Failure {
             }
             Fault::InvalidCursor => Self::new(
                 StoreErrorKind::InvalidCursor,
-                "the cursor belongs to another store or an older state, or events after it were \
+                "the cursor belongs to another store, state or token, or events after it were \
                  pruned: read the trail from its start",
             ),
             Fault::Damaged(cause) => Self::new(damaged(), cause),

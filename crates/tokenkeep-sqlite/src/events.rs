@@ -171,12 +171,16 @@ pub(crate) fn select(
     store: StoreId,
     query: &EventQuery,
 ) -> Result<EventPage, Fault> {
-    if let Some(after) = &query.after {
-        check_cursor(connection, store, after, query.token.is_none())?;
-    }
     let mut runs = connection.prepare_cached("SELECT coalesce(max(run), 0) FROM prune")?;
     let runs: i64 = runs.query_row((), |row| row.get(0))?;
-    let start = EventCursor { store, number: 0, prunes: runs.unsigned_abs(), event: None };
+    let prunes = runs.unsigned_abs();
+    if !query.accepts_cursor(store, prunes) {
+        return Err(Fault::InvalidCursor);
+    }
+    if let Some(after) = &query.after {
+        check_cursor(connection, after)?;
+    }
+    let start = EventCursor { store, number: 0, prunes, event: None, token: query.token };
     match query.token {
         Some(token) => of_token(connection, start, token, query),
         None => of_all(connection, start, query),
@@ -184,12 +188,7 @@ pub(crate) fn select(
 }
 
 /// Refuses a cursor at which the trail of this store cannot continue.
-fn check_cursor(
-    connection: &Connection,
-    store: StoreId,
-    after: &EventCursor,
-    of_all: bool,
-) -> Result<(), Fault> {
+fn check_cursor(connection: &Connection, after: &EventCursor) -> Result<(), Fault> {
     let number = number_of(after)?;
     let mut select = connection.prepare_cached("SELECT id FROM event WHERE number = ?1")?;
     let read = |row: &Row<'_>| Ok(Columns::of(row, "event").sixteen_bytes("id"));
@@ -201,8 +200,8 @@ fn check_cursor(
     let mut select =
         connection.prepare_cached("SELECT 1 FROM prune WHERE run > ?1 AND highest > ?2")?;
     let prunes = i64::try_from(after.prunes).map_err(|_| Fault::InvalidCursor)?;
-    let is_gone = of_all && select.exists([prunes, number])?;
-    if after.store != store || is_another || is_gone || number > last_number(connection)? {
+    let is_gone = after.token.is_none() && select.exists([prunes, number])?;
+    if is_another || is_gone || number > last_number(connection)? {
         return Err(Fault::InvalidCursor);
     }
     Ok(())

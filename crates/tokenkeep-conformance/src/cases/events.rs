@@ -197,39 +197,72 @@ pub(crate) async fn prunes_whatever_the_clocks_say(harness: &dyn Harness) {
     assert_eq!(numbers(&*store, &of(1)).await, [0_u8; 0]);
 }
 
+/// Whether the trail, of one token or of all, continues after a cursor.
+async fn continues(store: &dyn TokenStore, after: EventCursor, token: Option<u8>) -> bool {
+    let token = token.map(|token| TokenId::from_bytes([token; 16]));
+    let query = EventQuery { after: Some(after), token, ..EventQuery::default() };
+    match store.events(&query).await {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(*error.kind(), StoreErrorKind::InvalidCursor);
+            false
+        }
+    }
+}
+
+/// The cursor after one event of a query, which has more.
+async fn cursor_of(store: &dyn TokenStore, query: EventQuery) -> EventCursor {
+    let page = store.events(&EventQuery { limit: 1, ..query }).await;
+    page.expect("the store can be read").next.expect("events follow")
+}
+
 pub(crate) async fn refuses_cursors_at_which_nothing_continues(harness: &dyn Harness) {
     let store = harness.open().await;
     commit_trail(&*store).await;
-    let continues = async |after, token: Option<u8>| {
-        let token = token.map(|token| TokenId::from_bytes([token; 16]));
-        let query = EventQuery { after: Some(after), token, ..EventQuery::default() };
-        match store.events(&query).await {
-            Ok(_) => true,
-            Err(error) => {
-                assert_eq!(*error.kind(), StoreErrorKind::InvalidCursor);
-                false
-            }
-        }
-    };
+    let continues = async |after, token| continues(&*store, after, token).await;
     let page = async |limit| {
         let query = EventQuery { limit, ..EventQuery::default() };
         store.events(&query).await.expect("the store can be read").next.expect("events can follow")
     };
     let (first, last) = (page(1).await, page(100).await);
     assert!(continues(first, None).await && continues(last, None).await);
-    let of_one = store.events(&EventQuery { limit: 1, ..of(1) }).await;
-    let of_one = of_one.expect("the store can be read").next.expect("the token has more events");
+    let of_one = cursor_of(&*store, of(1)).await;
     assert!(continues(of_one, Some(1)).await);
 
     let elsewhere = StoreId::from_bytes([7; 16]);
-    for token in [None, Some(1)] {
-        assert!(!continues(EventCursor { store: elsewhere, ..last }, token).await);
-        assert!(!continues(EventCursor { number: u64::MAX, ..last }, token).await);
-        assert!(!continues(EventCursor { number: i64::MAX as u64, ..last }, token).await);
+    for (cursor, token) in [(last, None), (of_one, Some(1))] {
+        assert!(!continues(EventCursor { store: elsewhere, ..cursor }, token).await);
+        assert!(!continues(EventCursor { number: u64::MAX, ..cursor }, token).await);
+        assert!(!continues(EventCursor { number: i64::MAX as u64, ..cursor }, token).await);
     }
     // Events that a follower has not seen are pruned.
     store.prune_events(time(100)).await.expect("the store can be written");
     assert!(!continues(first, None).await);
     assert!(continues(last, None).await);
     assert!(continues(of_one, Some(1)).await, "the rest of the token's trail is gone");
+}
+
+pub(crate) async fn refuses_cursors_of_another_query(harness: &dyn Harness) {
+    let store = harness.open().await;
+    commit_trail(&*store).await;
+    let queries = [(None, EventQuery::default()), (Some(1), of(1)), (Some(2), of(2))];
+    for (of, query) in &queries {
+        let cursor = cursor_of(&*store, query.clone()).await;
+        for (token, _) in &queries {
+            assert_eq!(continues(&*store, cursor, *token).await, of == token, "{of:?} {token:?}");
+        }
+    }
+}
+
+pub(crate) async fn refuses_cursors_of_a_later_state(harness: &dyn Harness) {
+    let store = harness.open().await;
+    commit_trail(&*store).await;
+    store.prune_events(time(20)).await.expect("the store can be written");
+    for (token, query) in [(None, EventQuery::default()), (Some(1), of(1))] {
+        let cursor = cursor_of(&*store, query).await;
+        assert!(continues(&*store, cursor, token).await);
+        for prunes in [cursor.prunes + 1, i64::MAX as u64, u64::MAX] {
+            assert!(!continues(&*store, EventCursor { prunes, ..cursor }, token).await);
+        }
+    }
 }

@@ -47,7 +47,7 @@ impl TokenService {
     ///
     /// [`StoreError`] when the store cannot be read. Its kind is
     /// [`InvalidCursor`](crate::StoreErrorKind::InvalidCursor) for a cursor of another store, of a
-    /// state before a restore, or after which events were pruned.
+    /// state before a restore, of a query for another token, or after which events were pruned.
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.parts.events(query).await
     }

@@ -36,8 +36,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The call took longer than the store allows. Nothing was changed. Try again, or ask for less.
     Timeout,
-    /// The cursor belongs to another store or to an older state of this one, or events after it
-    /// were pruned. Read the trail from its start.
+    /// The cursor belongs to another store, to another state of this one or to another token, or
+    /// events after it were pruned. Read the trail from its start.
     InvalidCursor,
     /// A commit may or may not have been done, or may still be on its way: read the token's events
     /// to find out, as a service does before it passes this on.

@@ -262,6 +262,9 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// - **events.9** A cursor of another store is refused as
     ///   [`InvalidCursor`](StoreErrorKind::InvalidCursor), and so is one over all tokens if events
     ///   after it were pruned since it was returned.
+    /// - **events.10** So is a cursor that was returned for another token, or for one token where the
+    ///   query is for all, or the reverse. So is one that counts more prunes than the store: the store
+    ///   is a restored, older state.
     ///
     /// # Errors
     ///

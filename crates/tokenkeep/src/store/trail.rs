@@ -56,6 +56,30 @@ impl EventQuery {
             && self.from.is_none_or(|from| event.at >= from)
             && self.until.is_none_or(|until| event.at < until)
     }
+
+    /// Returns whether a store that has pruned events `prunes` times can have returned the cursor of
+    /// the query, if there is one, for the same token or for all tokens.
+    ///
+    /// A backend refuses other cursors as [`InvalidCursor`](crate::StoreErrorKind::InvalidCursor).
+    /// Whether events after the cursor were pruned, it checks by itself.
+    ///
+    /// ```
+    /// use tokenkeep::{EventCursor, EventQuery, StoreId, TokenId};
+    ///
+    /// let store = StoreId::from_bytes([7; 16]);
+    /// let after = EventCursor { store, number: 12, prunes: 3, event: None, token: None };
+    /// let all = EventQuery { after: Some(after), ..EventQuery::default() };
+    /// assert!(all.accepts_cursor(store, 3));
+    /// assert!(!all.accepts_cursor(store, 2));
+    /// let token = Some(TokenId::from_bytes([1; 16]));
+    /// assert!(!EventQuery { token, ..all }.accepts_cursor(store, 3));
+    /// ```
+    #[must_use]
+    pub fn accepts_cursor(&self, store: StoreId, prunes: u64) -> bool {
+        self.after.is_none_or(|after| {
+            after.store == store && after.token == self.token && after.prunes <= prunes
+        })
+    }
 }
 
 impl Default for EventQuery {
@@ -82,7 +106,8 @@ pub struct EventPage {
 /// ```
 /// use tokenkeep::{EventCursor, StoreId};
 ///
-/// let cursor = EventCursor { store: StoreId::from_bytes([7; 16]), number: 12, prunes: 0, event: None };
+/// let store = StoreId::from_bytes([7; 16]);
+/// let cursor = EventCursor { store, number: 12, prunes: 0, event: None, token: None };
 /// assert_eq!(cursor.to_string().parse(), Ok(cursor));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +122,8 @@ pub struct EventCursor {
     /// The event at the place, by which a store that was restored from an older backup notices that
     /// the cursor belongs to another history.
     pub event: Option<EventId>,
+    /// The token of the query; `None` for all tokens. The cursor continues no other query.
+    pub token: Option<TokenId>,
 }
 
 /// Identifies a store: the rows, not the handle. Two handles on the same rows have the same id.
@@ -127,8 +154,14 @@ impl StoreId {
 impl fmt::Display for EventCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.store.0.simple(), self.number, self.prunes)?;
-        match self.event {
-            Some(event) => write!(f, ".{}", Uuid::from_bytes(*event.as_bytes()).simple()),
+        if self.event.is_some() || self.token.is_some() {
+            f.write_str(".")?;
+        }
+        if let Some(event) = self.event {
+            write!(f, "{}", Uuid::from_bytes(*event.as_bytes()).simple())?;
+        }
+        match self.token {
+            Some(token) => write!(f, ".{}", Uuid::from_bytes(*token.as_bytes()).simple()),
             None => Ok(()),
         }
     }
@@ -155,7 +188,9 @@ impl FromStr for EventCursor {
         else {
             return Err(InvalidEventCursor);
         };
-        let event = parts.next().map(uuid).transpose()?;
+        let (event, token) = (parts.next(), parts.next());
+        // The event of a cursor with a token may be empty.
+        let event = event.filter(|event| !event.is_empty() || token.is_none());
         if parts.next().is_some() {
             return Err(InvalidEventCursor);
         }
@@ -163,7 +198,8 @@ impl FromStr for EventCursor {
             store: StoreId(uuid(store)?),
             number: number.parse().map_err(|_| InvalidEventCursor)?,
             prunes: prunes.parse().map_err(|_| InvalidEventCursor)?,
-            event: event.map(|event| EventId::from_bytes(event.into_bytes())),
+            event: event.map(uuid).transpose()?.map(|id| EventId::from_bytes(id.into_bytes())),
+            token: token.map(uuid).transpose()?.map(|id| TokenId::from_bytes(id.into_bytes())),
         })
     }
 }
@@ -176,11 +212,17 @@ mod tests {
     fn cursor_text_parses_back() {
         let store = StoreId::from_bytes([0xab; 16]);
         for event in [None, Some(EventId::from_bytes([3; 16]))] {
-            let cursor = EventCursor { store, number: u64::MAX, prunes: 3, event };
-            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+            for token in [None, Some(TokenId::from_bytes([4; 16]))] {
+                let cursor = EventCursor { store, number: u64::MAX, prunes: 3, event, token };
+                assert_eq!(cursor.to_string().parse(), Ok(cursor));
+            }
         }
         let store = "abababababababababababababababab";
         for text in ["", "x", "1.2.3", store, &format!("{store}.1"), &format!("{store}.-1.0")] {
+            assert_eq!(text.parse::<EventCursor>(), Err(InvalidEventCursor), "{text:?}");
+        }
+        for rest in [".", "..", ".x", "..x", &format!("..{store}."), &format!(".x.{store}")] {
+            let text = format!("{store}.1.0{rest}");
             assert_eq!(text.parse::<EventCursor>(), Err(InvalidEventCursor), "{text:?}");
         }
     }
