@@ -15,8 +15,6 @@ pub(crate) const SHARDS: usize = if cfg!(tokenkeep_shuttle) { 64 } else { 256 };
 pub(crate) struct Places([u64; SHARDS / 64]);
 
 impl Places {
-    pub(crate) const ALL: Self = Self([u64::MAX; SHARDS / 64]);
-
     pub(crate) fn with(mut self, shard: usize) -> Self {
         if let Some(word) = self.0.get_mut(shard / 64) {
             *word |= 1 << (shard % 64);

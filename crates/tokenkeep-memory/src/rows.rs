@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokenkeep::{
     Change, Commit, CommitError, Event, EventCursor, EventPage, EventQuery, Lookup, Revision,
-    StoreError, StoreErrorKind, Timestamp, Token, TokenId, Touch, UniqueField,
+    StoreError, StoreErrorKind, Token, TokenId, Touch, UniqueField,
 };
 
 use crate::names::{Hash, Hasher, Places, name};
@@ -43,7 +43,7 @@ impl<G: Deref<Target = Shard>> Rows<'_, G> {
         let mut events =
             shard.events_of(hash, token, below).filter(|(_, event)| query.matches(event));
         let limit = query.limit as usize;
-        page.events.extend(events.by_ref().take(limit).map(|(_, event)| event.clone()));
+        page.events.extend(events.by_ref().take(limit).map(|(_, event)| Event::clone(event)));
         page.next = page
             .next
             .zip(events.next())
@@ -229,12 +229,6 @@ impl<G: DerefMut<Target = Shard>> Rows<'_, G> {
             let number = numbers.fetch_add(1, Ordering::Relaxed) + 1;
             shard.add_event(hasher, hash, number, event);
         }
-    }
-
-    /// Deletes the events before a time. Returns how many they were and the highest of their numbers.
-    pub(crate) fn prune(&mut self, before: Timestamp) -> (u64, u64) {
-        let pruned = self.shards.iter_mut().map(|(_, shard)| shard.prune(before));
-        pruned.fold((0, 0), |(count, highest), (more, number)| (count + more, highest.max(number)))
     }
 }
 

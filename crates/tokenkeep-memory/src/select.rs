@@ -121,7 +121,7 @@ pub(crate) async fn events(
             }
         }
     }
-    lowest.into_iter().map(|(number, event)| (number, event.clone())).collect()
+    lowest.into_iter().map(|(number, event)| (number, Event::clone(event))).collect()
 }
 
 /// Collects the ids of the secrets that tokens need.

@@ -7,8 +7,8 @@ use tokenkeep::{Event, Lookup, Timestamp, Token, TokenId, UniqueField};
 
 use crate::names::{Hash, Hasher, kind, name};
 
-/// An event with its number in the order of commits.
-pub(crate) type Numbered = (u64, Event);
+/// An event with its number in the order of commits. A copy shares the event.
+pub(crate) type Numbered = (u64, Arc<Event>);
 
 /// The tokens of which a name falls here, and the events of the tokens of which the id does. What a
 /// scan reads is shared with it and copied by the first write after that, so that a scan holds no
@@ -23,6 +23,8 @@ pub(crate) struct Shard {
     events: Arc<Vec<Numbered>>,
     /// The numbers of each token's events, in their order.
     of_token: HashTable<(TokenId, Vec<u64>)>,
+    /// The earliest time of the events.
+    earliest: Option<Timestamp>,
 }
 
 impl Shard {
@@ -71,10 +73,11 @@ impl Shard {
     /// Adds an event, whose number is the highest here.
     pub(crate) fn add_event(&mut self, hasher: &Hasher, hash: Hash, number: u64, event: Event) {
         let token = event.token;
+        self.earliest = Some(self.earliest.map_or(event.at, |earliest| earliest.min(event.at)));
         let rehash = |(id, _): &(TokenId, Vec<u64>)| hasher.name(Lookup::Id(*id)).0;
         let of_token = self.of_token.entry(hash.0, |(id, _)| *id == token, rehash);
         of_token.or_insert_with(|| (token, Vec::new())).into_mut().1.push(number);
-        Arc::make_mut(&mut self.events).push((number, event));
+        Arc::make_mut(&mut self.events).push((number, Arc::new(event)));
     }
 
     /// The events of a token below a number, newest first.
@@ -94,27 +97,29 @@ impl Shard {
         })
     }
 
-    /// Deletes the events before a time. Returns how many they were and the highest of their numbers.
-    pub(crate) fn prune(&mut self, before: Timestamp) -> (u64, u64) {
-        let (mut count, mut highest) = (0, 0);
-        if self.events.iter().all(|(_, event)| event.at >= before) {
-            return (count, highest);
+    /// Returns the highest number of the events before a time.
+    pub(crate) fn last_before(&self, before: Timestamp) -> Option<u64> {
+        if self.earliest.is_none_or(|earliest| earliest >= before) {
+            return None;
         }
-        let of_token = &mut self.of_token;
-        Arc::make_mut(&mut self.events).retain(|(number, event)| {
-            let stays = event.at >= before;
-            if !stays {
-                count += 1;
-                highest = highest.max(*number);
-            }
-            stays
-        });
+        self.events.iter().rfind(|(_, event)| event.at < before).map(|(number, _)| *number)
+    }
+
+    /// Deletes the events before a time up to a number. Returns how many they were.
+    pub(crate) fn prune(&mut self, before: Timestamp, highest: u64) -> u64 {
+        if self.earliest.is_none_or(|earliest| earliest >= before) {
+            return 0;
+        }
+        let length = self.events.len();
+        Arc::make_mut(&mut self.events)
+            .retain(|(number, event)| event.at >= before || *number > highest);
         let events = &self.events;
-        of_token.retain(|(_, numbers)| {
+        self.earliest = events.iter().map(|(_, event)| event.at).min();
+        self.of_token.retain(|(_, numbers)| {
             numbers.retain(|number| events.binary_search_by_key(number, |(n, _)| *n).is_ok());
             !numbers.is_empty()
         });
-        (count, highest)
+        (length - events.len()) as u64
     }
 
     /// Takes a name from the token with this id. Another token may have it by now.

@@ -2,7 +2,8 @@
 //!
 //! Whoever changes rows locks all the shards that it reads and writes, in the order of their
 //! numbers, before it looks; whoever reads one token locks the shard of the name that it asks for.
-//! So changes of different tokens seldom wait for each other, and nobody sees a part of one.
+//! So changes of different tokens seldom wait for each other, and nobody sees a part of one. A prune of
+//! events, which may be seen in part, locks one shard after the other.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,7 +31,8 @@ use crate::users::Users;
 
 /// Keeps tokens, events and users in memory. What was acknowledged lasts as long as the store.
 ///
-/// No call waits for anything but locks that are held for microseconds. A list, and a page of the
+/// No call waits for anything but locks that are held for microseconds. Only `prune_events` holds locks
+/// for longer: one of 256 at a time, while it deletes the events in that part of the store. A list, and a page of the
 /// events of all tokens, reads a snapshot and yields to the executor after each 1,024 rows, so that it
 /// neither holds the caller's thread nor delays another call, and ends when its future is dropped.
 ///
@@ -45,7 +47,7 @@ pub struct MemoryStore {
     checks: RwLock<Vec<KeyCheck>>,
     /// The number of the newest event.
     numbers: AtomicU64,
-    /// Written while all shards are locked.
+    /// A run is noted before it deletes the first event.
     pruned: RwLock<Pruned>,
     id: StoreId,
     pub(crate) changes: Arc<ChangeCounters>,
@@ -146,19 +148,29 @@ struct Pruned {
     runs: u64,
     /// Of each run, the highest number, without those that a later run exceeds.
     highest: Vec<(u64, u64)>,
+    /// The highest number of each run under way. A cursor that is returned meanwhile counts none of
+    /// these runs.
+    under_way: Vec<u64>,
 }
 
 impl Pruned {
-    fn note(&mut self, highest: u64) {
+    fn begin(&mut self, highest: u64) {
+        self.under_way.push(highest);
+    }
+
+    fn end(&mut self, highest: u64) {
+        if let Some(place) = self.under_way.iter().position(|under_way| *under_way == highest) {
+            self.under_way.swap_remove(place);
+        }
         self.runs += 1;
         self.highest.retain(|(_, earlier)| *earlier > highest);
         self.highest.push((self.runs, highest));
     }
 
-    /// Whether an event after the cursor was pruned since the cursor was returned.
+    /// Whether an event after the cursor was pruned since the cursor was returned, or may be.
     fn after(&self, cursor: &EventCursor) -> bool {
         let since = self.highest.iter().filter(|(run, _)| *run > cursor.prunes);
-        since.map(|(_, highest)| *highest).max() > Some(cursor.number)
+        since.map(|(_, highest)| highest).chain(&self.under_way).max() > Some(&cursor.number)
     }
 }
 
@@ -276,11 +288,13 @@ impl TokenStore for MemoryStore {
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut rows = self.write(Places::ALL);
-        let (count, highest) = rows.prune(before);
-        if count > 0 {
-            write(&self.pruned).note(highest);
-        }
+        let highest = self.shards.iter().filter_map(|shard| read(shard).last_before(before)).max();
+        let Some(highest) = highest else {
+            return Ok(0);
+        };
+        write(&self.pruned).begin(highest);
+        let count = self.shards.iter().map(|shard| write(shard).prune(before, highest)).sum();
+        write(&self.pruned).end(highest);
         Ok(count)
     }
 
@@ -290,5 +304,91 @@ impl TokenStore for MemoryStore {
 
     fn store_id(&self) -> StoreId {
         self.id
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(tokenkeep_shuttle))]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use tokenkeep::{Caller, Event, EventId, EventKind, Revision, TokenFields};
+
+    use super::*;
+
+    fn event(token: u8) -> Event {
+        Event {
+            id: EventId::from_bytes([token; 16]),
+            at: Timestamp::MIN,
+            token: TokenId::from_bytes([token; 16]),
+            identifier: "a".parse().unwrap(),
+            owner: UserId::new(1),
+            revision: Revision::FIRST,
+            kind: EventKind::KeyViewed,
+            changed: TokenFields::NONE,
+            actor: Caller::System,
+        }
+    }
+
+    #[test]
+    fn prune_locks_one_shard_at_a_time() {
+        let store = MemoryStore::new();
+        let events: Vec<_> = (0..=u8::MAX).map(event).collect();
+        let places: BTreeSet<_> =
+            events.iter().map(|event| store.hasher.place_of(event.token)).collect();
+        pollster::block_on(store.commit(Commit { changes: Vec::new(), events })).unwrap();
+        let last = places.last().copied().unwrap();
+        let is_pruned = |place: &usize| {
+            store.shards[*place].try_read().is_ok_and(|rows| rows.events().is_empty())
+        };
+        thread::scope(|scope| {
+            let reader = read(&store.shards[last]);
+            let prune = scope.spawn(|| pollster::block_on(store.prune_events(Timestamp::MAX)));
+            let start = Instant::now();
+            while !places.range(..last).all(is_pruned) && start.elapsed() < Duration::from_secs(10)
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+            let are_pruned = places.range(..last).all(is_pruned);
+            drop(reader);
+            assert!(are_pruned, "the other shards wait for the last one");
+            assert_eq!(prune.join().unwrap().unwrap(), 256);
+        });
+    }
+
+    #[test]
+    fn commit_after_a_snapshot_copies_no_event() {
+        let store = MemoryStore::new();
+        let commit = |event| Commit { changes: Vec::new(), events: vec![event] };
+        pollster::block_on(store.commit(commit(event(1)))).unwrap();
+        let shard = &store.shards[store.hasher.place_of(event(1).token)];
+        let snapshot = read(shard).events();
+        pollster::block_on(store.commit(commit(event(1)))).unwrap();
+        let events = read(shard).events();
+        assert_eq!((snapshot.len(), events.len()), (1, 2));
+        assert!(Arc::ptr_eq(&snapshot[0].1, &events[0].1));
+    }
+
+    #[test]
+    fn cursor_below_a_run_under_way_is_refused() {
+        let cursor = |number, prunes| EventCursor {
+            store: StoreId::from_bytes([1; 16]),
+            number,
+            prunes,
+            event: None,
+            token: None,
+        };
+        let mut pruned = Pruned::default();
+        pruned.begin(5);
+        pruned.begin(9);
+        pruned.end(9);
+        // Returned while the first run deletes events.
+        assert!(pruned.after(&cursor(4, 1)));
+        assert!(!pruned.after(&cursor(5, 1)));
+        assert!(pruned.after(&cursor(8, 0)));
+        pruned.end(5);
+        assert!(pruned.after(&cursor(4, 1)));
+        assert!(!pruned.after(&cursor(4, 2)));
     }
 }
