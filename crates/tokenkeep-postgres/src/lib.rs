@@ -53,8 +53,10 @@
 //! another connection, calls wait for those that there are. A call can be made under any executor: the
 //! connections live on the tokio runtime in which the store was opened.
 //!
-//! Calls that may read many rows (lists, searches, the trail) use all connections but one, so that
-//! authentications and look-ups do not wait for them. A statement ends at the server after
+//! Calls that may read many rows use all connections but one together: searches, and lists and reads of
+//! events that no index bounds ([`TokenQuery::is_bounded`](tokenkeep::TokenQuery::is_bounded),
+//! [`EventQuery::is_bounded`](tokenkeep::EventQuery::is_bounded)). Authentications, look-ups and bounded lists do
+//! not wait for them. A statement ends at the server after
 //! [`statement_timeout`](PostgresOptions::statement_timeout), and within about a second after its call was
 //! dropped.
 //!

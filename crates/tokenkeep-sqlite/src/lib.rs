@@ -42,8 +42,10 @@
 //!
 //! # How it runs
 //!
-//! Reads run on the caller's thread, on a few connections of their own, which keep 64 MiB of the file in
-//! memory together ([`SqliteOptions::page_cache`]): they take microseconds.
+//! Look-ups run on the caller's thread, on a few connections of their own, which keep 64 MiB of the file in
+//! memory together ([`SqliteOptions::page_cache`]): they take microseconds. Lists, searches and events are
+//! read on threads of the store. One of these runs only what an index bounds, which so never waits for a
+//! search ([Blocking](SqliteStore#blocking)).
 //! Writes wait in a queue and are committed together, so that one flush of the disk serves all who
 //! wait. A caller who finds nobody writing commits on its own thread, and holds it for the time of
 //! a flush; once commits take longer than a millisecond, or another process is in the way, or there

@@ -350,4 +350,47 @@ mod tests {
         let plan = plan(&TokenQuery { filter, order, ..TokenQuery::default() });
         assert!(plan.contains("token_managed (managed>? AND managed<?)"), "{plan}");
     }
+
+    #[test]
+    fn bounded_query_reads_no_table_from_end_to_end() {
+        use std::collections::BTreeSet;
+        let owner = UserId::new(1);
+        let of = |filter| TokenQuery { filter, ..TokenQuery::default() };
+        let limited = |also| TokenQuery {
+            visibility: Visibility::Limited { owner, also },
+            ..TokenQuery::default()
+        };
+        for (index, query) in [
+            ("token_owner (owner=?", limited(BTreeSet::new())),
+            ("token_owner (owner=?", limited(BTreeSet::from([token().id]))),
+            ("token_owner (owner=?", of(Filter { owner: Some(owner), ..Filter::default() })),
+            (
+                "token_identifier (identifier=?",
+                of(Filter { identifier: Some("ci".into()), ..Filter::default() }),
+            ),
+            (
+                "token_managed (managed=?",
+                of(Filter { managed: Some("m/1".into()), ..Filter::default() }),
+            ),
+            (
+                "token_managed (managed>?",
+                of(Filter { managed_prefix: Some("m/".into()), ..Filter::default() }),
+            ),
+        ] {
+            let orders = SortField::ALL.into_iter().map(|field| (field, false));
+            for (field, descending) in orders.chain(SortField::ALL.map(|field| (field, true))) {
+                let order = vec![SortKey { field, descending }];
+                let cursor = Some(TokenQuery { order: order.clone(), ..TokenQuery::default() })
+                    .map(|query| query.token_order().behind(&token()));
+                for cursor in [None, cursor] {
+                    let window = Window::After { cursor, limit: 9 };
+                    let query = TokenQuery { order: order.clone(), window, ..query.clone() };
+                    assert!(query.is_bounded());
+                    let plan = plan(&query);
+                    let scans = plan.lines().any(|step| step.starts_with("SCAN token"));
+                    assert!(!scans && plan.contains(index), "{query:?}\n{plan}");
+                }
+            }
+        }
+    }
 }

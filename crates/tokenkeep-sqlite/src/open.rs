@@ -291,12 +291,14 @@ impl SqliteOptions {
         Ok(Readers::new(files, reader()?, others))
     }
 
-    /// One thread less than there are processors, so that scans leave one for everything else.
+    /// One thread less than there are processors, so that scans leave one for everything else, and a
+    /// thread for bounded scans.
     fn scanners_of(&self, path: &Path, files: Arc<OpenFiles>) -> Result<Scanners, OpenError> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        let connections = (0..processors.saturating_sub(1).max(1))
-            .map(|_| self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY));
-        Scanners::start(files, connections.collect::<Result<_, _>>()?, self.scan_timeout)
+        let connect = || self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let connections = (0..processors.saturating_sub(1).max(1)).map(|_| connect());
+        let connections = connections.collect::<Result<_, _>>()?;
+        Scanners::start(files, connect()?, connections, self.scan_timeout)
     }
 
     fn kib_for_each_reader(&self) -> i32 {

@@ -15,7 +15,7 @@ use tokenkeep::{
 use crate::error::OpenError;
 use crate::open::SqliteOptions;
 use crate::reader::{Readers, at_once};
-use crate::scan::Scanners;
+use crate::scan::{Cost, Scanners};
 use crate::sharing::{Alone, Sharing};
 use crate::watch::OpenFiles;
 use crate::writer::{Effort, Writer};
@@ -27,12 +27,14 @@ use crate::{commit, events, keys, list, tokens, user_list, users};
 ///
 /// # Blocking
 ///
-/// A look-up (of a token by one of its names, of a user, of the owners of a page) runs on the caller's
+/// A look-up (of a token by one of its names, of a user) runs on the caller's
 /// thread and takes microseconds. So does a small commit while the disk is fast: it holds the caller's
 /// thread for a flush, about a millisecond at most, and moves to the store's writing thread when groups
-/// take longer. All reads whose cost grows with the rows (lists, searches, events) run on threads of the
-/// store, one less than there are processors, with connections of their own, and wait for each other.
-/// They end when their future is dropped, and as
+/// take longer. Lists, searches and events are read on threads of the store, with connections of their
+/// own. One less than there are processors, and at least one, run every such read. One more runs only those
+/// that an index bounds ([`TokenQuery::is_bounded`], [`EventQuery::is_bounded`], the owners of a page, the
+/// permissions of a user), so that these wait for each other only. All of them end when their future is
+/// dropped, and as
 /// [`Timeout`](tokenkeep::StoreErrorKind::Timeout) after
 /// [`scan_timeout`](crate::SqliteOptions::scan_timeout). Opening, checks and backups hold the caller's
 /// thread until they are done.
@@ -79,11 +81,11 @@ impl TokenStore for SqliteStore {
 
     async fn owners(&self, tokens: &[TokenId]) -> Result<Vec<UserId>, StoreError> {
         let ids = tokens.to_vec();
-        self.scanners.run(move |connection| tokens::owners(connection, &ids)).await
+        self.scanners.run(Cost::Bounded, move |connection| tokens::owners(connection, &ids)).await
     }
 
     async fn key_usage(&self) -> Result<KeyUsage, StoreError> {
-        self.scanners.run(|connection| at_once(connection, keys::usage)).await
+        self.scanners.run(Cost::Unbounded, |connection| at_once(connection, keys::usage)).await
     }
 
     async fn record_key_check(&self, check: KeyCheck) -> Result<KeyCheck, StoreError> {
@@ -92,11 +94,11 @@ impl TokenStore for SqliteStore {
     }
 
     async fn list(&self, query: &TokenQuery) -> Result<TokenPage, StoreError> {
-        let query = query.clone();
+        let (cost, query) = (Cost::of(query.is_bounded()), query.clone());
         let list = move |connection: &Connection| {
             at_once(connection, |connection| list::select(connection, &query))
         };
-        self.scanners.run(list).await
+        self.scanners.run(cost, list).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
@@ -114,11 +116,12 @@ impl TokenStore for SqliteStore {
     }
 
     async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        let cost = Cost::of(query.is_bounded());
         let (id, query) = (self.id, query.clone());
         let select = move |connection: &Connection| {
             at_once(connection, |connection| events::select(connection, id, &query))
         };
-        self.scanners.run(select).await
+        self.scanners.run(cost, select).await
     }
 
     async fn prune_events(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -172,7 +175,7 @@ impl UserDirectory for SqliteStore {
     ) -> Result<Vec<TokenId>, StoreError> {
         let granted =
             move |connection: &Connection| users::granted_tokens(connection, user, permission);
-        self.scanners.run(granted).await
+        self.scanners.run(Cost::Bounded, granted).await
     }
 
     async fn user_named(&self, username: &str) -> Result<Option<UserId>, StoreError> {
@@ -181,7 +184,9 @@ impl UserDirectory for SqliteStore {
 
     async fn users_matching(&self, word: &str) -> Result<Vec<UserId>, StoreError> {
         let word = word.to_owned();
-        self.scanners.run(move |connection| users::matching(connection, &word)).await
+        self.scanners
+            .run(Cost::Unbounded, move |connection| users::matching(connection, &word))
+            .await
     }
 
     fn changes(&self) -> Option<Arc<dyn Changes>> {
@@ -253,14 +258,108 @@ impl UserStore for SqliteStore {
         let users = move |connection: &Connection| {
             at_once(connection, |connection| user_list::users(connection, after, limit))
         };
-        self.scanners.run(users).await
+        self.scanners.run(Cost::Unbounded, users).await
     }
 
     async fn groups(&self, after: Option<GroupId>, limit: u32) -> Result<Vec<Group>, StoreError> {
-        self.scanners.run(move |connection| user_list::groups(connection, after, limit)).await
+        self.scanners
+            .run(Cost::Unbounded, move |connection| user_list::groups(connection, after, limit))
+            .await
     }
 
     async fn grants(&self, after: Option<Grant>, limit: u32) -> Result<Vec<Grant>, StoreError> {
-        self.scanners.run(move |connection| user_list::grants(connection, after, limit)).await
+        self.scanners
+            .run(Cost::Unbounded, move |connection| user_list::grants(connection, after, limit))
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use tokenkeep::{Caller, Filter, SortField, SortKey, TokenChange, TokenService, Window};
+
+    use super::*;
+
+    const ALICE: UserId = UserId::new(2);
+
+    /// Queries that no unbounded scan may delay.
+    fn bounded_lists() -> [TokenQuery; 4] {
+        let of = |filter| TokenQuery { filter, ..TokenQuery::default() };
+        let by = |field| vec![SortKey { field, descending: false }];
+        let all = Window::After { cursor: None, limit: u32::MAX };
+        let owner = Filter { owner: Some(ALICE), ..Filter::default() };
+        let managed_prefix = Some("m/".into());
+        let expired_before = Some(Timestamp::MAX);
+        [
+            TokenQuery::default(),
+            // What `owner_deleted`, a reconcile that prunes, and a sweep read.
+            TokenQuery { order: by(SortField::Id), window: all.clone(), ..of(owner) },
+            TokenQuery {
+                order: by(SortField::Id),
+                window: all,
+                ..of(Filter { managed_prefix, ..Filter::default() })
+            },
+            TokenQuery {
+                order: by(SortField::Expires),
+                ..of(Filter { expired_before, ..Filter::default() })
+            },
+        ]
+    }
+
+    #[test]
+    fn bounded_calls_while_every_unbounded_scan_is_slow_succeed() {
+        pollster::block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let options = SqliteOptions::new().scan_timeout(Duration::from_secs(5));
+            let store = Arc::new(options.open(directory.path().join("tokens.db")).unwrap());
+            let alice = User::new(ALICE, uuid::Uuid::from_u128(2), "alice", Timestamp::MIN);
+            store.put_user(alice).await.unwrap();
+            let service = TokenService::builder(store.clone(), store.clone()).open().await.unwrap();
+            let ci = TokenChange::new().identifier("ci");
+            let created = service.create(&Caller::User(ALICE), ci).await.unwrap();
+            let id = created.view.token.id;
+
+            let threads = store.scanners.unbounded_threads();
+            let (begun, has_begun) = mpsc::channel();
+            let mut ends = Vec::new();
+            let mut scans = Vec::new();
+            for _ in 0..2 * threads {
+                let (end, has_ended) = mpsc::channel::<()>();
+                let begun = begun.clone();
+                let mut scan = Box::pin(store.scanners.run(Cost::Unbounded, move |_| {
+                    begun.send(()).unwrap();
+                    // Longer than the scan timeout, so that calls that wait fail.
+                    let _ = has_ended.recv_timeout(Duration::from_secs(10));
+                    Ok(())
+                }));
+                let poll = scan.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(poll.is_pending());
+                scans.push(scan);
+                ends.push(end);
+            }
+            for _ in 0..threads {
+                has_begun.recv().unwrap();
+            }
+
+            for query in bounded_lists() {
+                store.list(&query).await.unwrap();
+            }
+            assert_eq!(store.owners(&[id]).await.unwrap(), [ALICE]);
+            let query = EventQuery { token: Some(id), ..EventQuery::default() };
+            assert_eq!(store.events(&query).await.unwrap().events.len(), 1);
+            assert_eq!(store.events(&EventQuery::default()).await.unwrap().events.len(), 1);
+            let granted = store.granted_tokens(ALICE, Permission::ViewToken).await;
+            assert!(granted.unwrap().is_empty());
+            assert!(store.find(Lookup::Id(id)).await.unwrap().is_some());
+            let bearer = format!("Bearer {}", created.key.expose());
+            service.authenticate(Some(bearer.as_bytes())).await.unwrap();
+            assert_eq!(service.owner_deleted(ALICE).await.unwrap().len(), 1);
+            assert!(has_begun.try_recv().is_err(), "another unbounded scan has begun");
+            drop(ends);
+        });
     }
 }

@@ -48,7 +48,8 @@ use crate::user::UserId;
 /// - **Blocking.** A call that reads a bounded number of rows (`find`, `touch`, a small commit) may
 ///   use the caller's thread. A call whose cost grows with the rows of the store (`list`, `events`,
 ///   `key_usage`) must neither hold that thread nor delay a `find`, and ends when its future is
-///   dropped.
+///   dropped. A list that [is bounded](TokenQuery::is_bounded), and such a
+///   [read of events](EventQuery::is_bounded), must not wait until others that are not have ended.
 /// - **Exact.** Text is compared byte by byte, whatever the locale; times are kept to the
 ///   microsecond; what is read equals what was written.
 ///

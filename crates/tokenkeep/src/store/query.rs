@@ -268,6 +268,12 @@ impl Default for Window {
     }
 }
 
+/// The order of the index of expiries.
+const BY_EXPIRY: [SortKey; 2] = [
+    SortKey { field: SortField::Expires, descending: false },
+    SortKey { field: SortField::Id, descending: false },
+];
+
 impl TokenQuery {
     /// The complete order of the tokens.
     #[must_use]
@@ -283,6 +289,53 @@ impl TokenQuery {
             }
         }
         TokenOrder { keys }
+    }
+
+    /// Returns whether an index bounds what the query reads, so that its cost does not grow with the
+    /// store. A store that limits how many lists run at once answers these without waiting for others.
+    ///
+    /// No search is bounded. Any other query is, in one of these cases:
+    ///
+    /// - The filter names an identifier, a marker, or a prefix of markers that is not empty. At most the
+    ///   tokens that have it are read.
+    /// - The filter names an owner, or the visibility is limited. At most the tokens of that owner are
+    ///   read, or those that are visible.
+    /// - It counts nothing, skips and returns at most [1,000](Self::BOUNDED_ROWS) tokens together, and
+    ///   takes them from an index in its order. Without a filter, that is by identifier or id. With
+    ///   [`expired_before`](Filter::expired_before) alone, it is by ascending expiry.
+    ///
+    /// ```
+    /// use tokenkeep::{Filter, Intent, TokenQuery, UserId};
+    ///
+    /// let of = |filter| TokenQuery { filter, count: true, ..TokenQuery::default() };
+    /// assert!(of(Filter { owner: Some(UserId::new(2)), ..Filter::default() }).is_bounded());
+    /// assert!(!of(Filter { intent: Some(Intent::Api), ..Filter::default() }).is_bounded());
+    /// ```
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.search.is_empty()
+            && (self.visibility != Visibility::All
+                || self.filter.is_narrow()
+                || self.is_page_of_index())
+    }
+
+    /// The number of rows that a bounded query reads at most, where only its window limits them.
+    pub const BOUNDED_ROWS: u32 = 1_000;
+
+    fn is_page_of_index(&self) -> bool {
+        let skipped = match self.window {
+            Window::Offset { offset, .. } => offset,
+            Window::After { .. } => 0,
+        };
+        let rows = skipped.saturating_add(self.window.limit().into());
+        let expired = Filter { expired_before: self.filter.expired_before, ..Filter::default() };
+        let first = self.order.first().map_or(SortField::Identifier, |key| key.field);
+        let is_in_order = if self.filter == Filter::default() {
+            first.is_unique()
+        } else {
+            self.filter == expired && self.token_order().keys() == BY_EXPIRY
+        };
+        !self.count && rows <= Self::BOUNDED_ROWS.into() && is_in_order
     }
 
     /// Returns whether `token` is one of those listed, the window apart: the meaning of visibility,
@@ -412,6 +465,14 @@ impl Filter {
         behind_prefix(self.managed_prefix.as_deref()?)
     }
 
+    /// Returns whether an index leads to the tokens that pass.
+    fn is_narrow(&self) -> bool {
+        self.identifier.is_some()
+            || self.managed.is_some()
+            || self.owner.is_some()
+            || self.managed_prefix.as_deref().is_some_and(|prefix| !prefix.is_empty())
+    }
+
     fn accepts(&self, token: &Token) -> bool {
         fn equals<T: PartialEq>(wanted: Option<T>, is: impl Into<Option<T>>) -> bool {
             wanted.is_none_or(|wanted| is.into() == Some(wanted))
@@ -482,6 +543,76 @@ mod tests {
             |prefix: &str| Filter { managed_prefix: Some(prefix.into()), ..Filter::default() };
         assert_eq!(prefixed("m/").behind_managed_prefix().as_deref(), Some("m0"));
         assert_eq!(Filter::default().behind_managed_prefix(), None);
+    }
+
+    fn by(field: SortField, descending: bool) -> Vec<SortKey> {
+        vec![SortKey { field, descending }]
+    }
+
+    #[test]
+    fn query_that_an_index_bounds_is_bounded() {
+        let owner = UserId::new(2);
+        let filtered = |filter| TokenQuery { filter, ..TokenQuery::default() };
+        let limited = Visibility::Limited { owner, also: BTreeSet::new() };
+        let all = Window::After { cursor: None, limit: u32::MAX };
+        let expired_before = Some(Timestamp::MAX);
+        for query in [
+            TokenQuery::default(),
+            TokenQuery { order: by(SortField::Identifier, true), ..TokenQuery::default() },
+            TokenQuery { order: by(SortField::Id, false), ..TokenQuery::default() },
+            TokenQuery {
+                window: Window::Offset { offset: 900, limit: 100 },
+                ..TokenQuery::default()
+            },
+            TokenQuery {
+                order: by(SortField::Expires, false),
+                ..filtered(Filter { expired_before, ..Filter::default() })
+            },
+        ] {
+            assert!(query.is_bounded(), "{query:?}");
+            assert!(!TokenQuery { count: true, ..query }.is_bounded());
+        }
+        for query in [
+            TokenQuery { visibility: limited, ..TokenQuery::default() },
+            filtered(Filter { owner: Some(owner), ..Filter::default() }),
+            filtered(Filter { owner: Some(owner), intent: Some(Intent::Api), ..Filter::default() }),
+            filtered(Filter { identifier: Some("ci".into()), ..Filter::default() }),
+            filtered(Filter { managed: Some("m/1".into()), ..Filter::default() }),
+            filtered(Filter { managed_prefix: Some("m/".into()), ..Filter::default() }),
+        ] {
+            let order = by(SortField::Description, true);
+            let query = TokenQuery { order, count: true, window: all.clone(), ..query };
+            assert!(query.is_bounded(), "{query:?}");
+            let word = SearchWord { text: "a".into(), owners: OwnerMatch::Directory };
+            assert!(!TokenQuery { search: vec![word], ..query }.is_bounded());
+        }
+    }
+
+    #[test]
+    fn query_that_may_read_every_token_is_not_bounded() {
+        let filtered = |filter| TokenQuery { filter, ..TokenQuery::default() };
+        let windowed = |window| TokenQuery { window, ..TokenQuery::default() };
+        let expired_before = Some(Timestamp::MAX);
+        let expired = filtered(Filter { expired_before, ..Filter::default() });
+        let is_ordered = |field: &SortField| !field.is_unique();
+        let ordered = SortField::ALL.into_iter().filter(is_ordered).map(|field| by(field, false));
+        let ordered = ordered.map(|order| TokenQuery { order, ..TokenQuery::default() });
+        let others = [
+            windowed(Window::Offset { offset: 901, limit: 100 }),
+            windowed(Window::Offset { offset: u64::MAX, limit: 1 }),
+            windowed(Window::After { cursor: None, limit: 1_001 }),
+            filtered(Filter { description: Some(String::new()), ..Filter::default() }),
+            filtered(Filter { intent: Some(Intent::Api), ..Filter::default() }),
+            filtered(Filter { expiring: Some(true), ..Filter::default() }),
+            filtered(Filter { expires: Some(Timestamp::MAX), ..Filter::default() }),
+            filtered(Filter { managed_prefix: Some(String::new()), ..Filter::default() }),
+            TokenQuery { order: by(SortField::Expires, true), ..expired.clone() },
+            TokenQuery { order: by(SortField::Id, false), ..expired.clone() },
+            expired,
+        ];
+        for query in ordered.chain(others) {
+            assert!(!query.is_bounded(), "{query:?}");
+        }
     }
 
     #[test]

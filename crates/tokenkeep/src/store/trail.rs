@@ -7,6 +7,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::event::{Event, EventId};
+use crate::store::TokenQuery;
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
@@ -79,6 +80,25 @@ impl EventQuery {
         self.after.is_none_or(|after| {
             after.store == store && after.token == self.token && after.prunes <= prunes
         })
+    }
+
+    /// Returns whether an index bounds what the query reads, as [`TokenQuery::is_bounded`] does for
+    /// lists.
+    ///
+    /// A query of one token reads that token's events at most. One of all tokens is bounded if it has no
+    /// times and a limit of [1,000](TokenQuery::BOUNDED_ROWS) at most.
+    ///
+    /// ```
+    /// use tokenkeep::{EventQuery, Timestamp};
+    ///
+    /// assert!(EventQuery::default().is_bounded());
+    /// let from = Some(Timestamp::MIN);
+    /// assert!(!EventQuery { from, ..EventQuery::default() }.is_bounded());
+    /// ```
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        let is_timed = self.from.is_some() || self.until.is_some();
+        self.token.is_some() || (!is_timed && self.limit <= TokenQuery::BOUNDED_ROWS)
     }
 }
 
@@ -207,6 +227,17 @@ impl FromStr for EventCursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_of_one_token_and_pages_by_cursor_are_bounded() {
+        let of = |token, from, until, limit| EventQuery { token, from, until, after: None, limit };
+        let (token, time) = (Some(TokenId::from_bytes([1; 16])), Some(Timestamp::MIN));
+        assert!(of(token, time, time, u32::MAX).is_bounded());
+        assert!(of(None, None, None, 1_000).is_bounded());
+        assert!(!of(None, None, None, 1_001).is_bounded());
+        assert!(!of(None, time, None, 1).is_bounded());
+        assert!(!of(None, None, time, 1).is_bounded());
+    }
 
     #[test]
     fn cursor_text_parses_back() {
