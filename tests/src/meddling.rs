@@ -43,6 +43,7 @@ pub struct MeddledStore {
     after_finds: Happenings,
     before_lists: Happenings,
     before_commits: Happenings,
+    commits: AtomicUsize,
     marker_lookups: AtomicUsize,
     tells_caches: bool,
 }
@@ -55,6 +56,7 @@ impl MeddledStore {
             after_finds: Happenings::default(),
             before_lists: Happenings::default(),
             before_commits: Happenings::default(),
+            commits: AtomicUsize::new(0),
             marker_lookups: AtomicUsize::new(0),
             tells_caches: false,
         }
@@ -102,6 +104,11 @@ impl MeddledStore {
 }
 
 impl MeddledStore {
+    /// Returns the number of commits so far, failed ones included.
+    pub fn commits(&self) -> usize {
+        self.commits.load(Ordering::SeqCst)
+    }
+
     pub fn forget_lookups(&self) {
         self.marker_lookups.store(0, Ordering::SeqCst);
     }
@@ -157,6 +164,7 @@ impl TokenStore for MeddledStore {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
         self.before_commits.next().await;
         self.inner.commit(commit).await
     }

@@ -5,8 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use tokenkeep::{
-    Authenticated, Caller, Event, EventKind, EventQuery, Expected, Intent, KeyChange,
-    StoreErrorKind, Timestamp, Token, TokenChange, TokenError, TokenKey, TokenService, UserId,
+    Authenticated, Caller, Change, Commit, Event, EventKind, EventQuery, Expected, Intent,
+    KeyChange, StoreErrorKind, Timestamp, Token, TokenChange, TokenError, TokenKey, TokenService,
+    UserId,
 };
 use tokenkeep_memory::{FailingDirectory, FailingStore};
 use tokenkeep_tests::backend::Backend;
@@ -414,6 +415,45 @@ async fn owner_deletion_is_not_delayed_by_changes_of_the_tokens() {
         });
         assert_eq!(service.owner_deleted(ALICE).await.unwrap().len(), 2);
         assert_eq!(scene.tokens().await, []);
+    }
+}
+
+/// A commit for each of 256 tokens that another process has deleted would take as long as the deletion.
+#[pollster::test]
+async fn batch_of_which_many_tokens_are_gone_is_committed_twice() {
+    for scene in Scene::everywhere().await {
+        let tokens: Vec<Token> =
+            (1..=40).map(|n| row(n, &format!("t{n}"), ALICE, &n.to_string())).collect();
+        scene.insert(tokens.iter().cloned()).await;
+        let gone = |tokens: &[Token]| {
+            let removes = tokens.iter().map(|token| Change::Remove { id: token.id });
+            Commit { changes: removes.collect(), events: Vec::new() }
+        };
+        let (_, meddled, service) = troubled(&scene).await;
+        let (inner, others) = (scene.backend.tokens.clone(), gone(&tokens[1..30]));
+        meddled.before_next_commit(move || async move { inner.commit(others).await.unwrap() });
+        let before = meddled.commits();
+        assert_eq!(service.owner_deleted(ALICE).await.unwrap().len(), 11, "{}", scene.name());
+        assert_eq!(meddled.commits() - before, 2);
+        assert_eq!(scene.tokens().await, []);
+
+        let expired = tokens.iter().map(|token| Token {
+            intent: Intent::AppPassword,
+            expiring: true,
+            expires: Some(shifted(scene.now(), -1)),
+            ..token.clone()
+        });
+        scene.insert(expired).await;
+        let (inner, others) = (scene.backend.tokens.clone(), gone(&tokens[1..30]));
+        meddled.before_next_commit(move || async move {
+            inner.commit(others).await.unwrap();
+            change(&*inner, "t35", |_| {}).await;
+        });
+        let before = meddled.commits();
+        let report = service.sweep().await.unwrap();
+        assert_eq!((report.deleted, report.left_alone), (10, 30), "{}", scene.name());
+        assert_eq!(meddled.commits() - before, 2);
+        assert_eq!(scene.tokens().await.len(), 1);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::expected::Expected;
 use crate::fields::TokenFields;
 use crate::service::session::Session;
 use crate::service::{MAX_ATTEMPTS, TokenService};
-use crate::store::{Change, Commit, CommitError};
+use crate::store::{Change, Commit, CommitError, Lookup};
 use crate::token::Token;
 
 impl TokenService {
@@ -82,12 +82,31 @@ impl TokenService {
                     Ok(()) => removed.append(&mut batch),
                     Err(CommitError::Stale { change, .. }) if change < batch.len() => {
                         batch.remove(change);
+                        batch = self.still_there(batch, |_, _| true).await?;
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Looks up the tokens of a commit that was stale, and returns those that are still there and that
+    /// `keep` accepts. It gets each token as it was and as it is now. One more commit for each stale
+    /// token would cost far more.
+    pub(super) async fn still_there(
+        &self,
+        tokens: Vec<Arc<Token>>,
+        keep: impl Fn(&Token, &Token) -> bool,
+    ) -> Result<Vec<Arc<Token>>, TokenError> {
+        let mut kept = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let found = self.parts.find(Lookup::Id(token.id)).await?;
+            if found.is_some_and(|found| keep(&token, &found)) {
+                kept.push(token);
+            }
+        }
+        Ok(kept)
     }
 }
 

@@ -141,11 +141,17 @@ impl TokenService {
                     report.deleted += tokens.len() as u64 - rotated;
                     return Ok(());
                 }
-                // Somebody was faster, or has the new key: the randomness is poor then.
-                Err(
-                    CommitError::Stale { change, .. }
-                    | CommitError::Taken { change, field: UniqueField::Key },
-                ) if change < tokens.len() => {
+                Err(CommitError::Stale { change, .. }) if change < tokens.len() => {
+                    let listed = tokens.len();
+                    tokens.remove(change);
+                    let is_same = |then: &Token, now: &Token| then.revision == now.revision;
+                    tokens = self.still_there(tokens, is_same).await?;
+                    report.left_alone += (listed - tokens.len()) as u64;
+                }
+                // Another token has the new key: the randomness is poor.
+                Err(CommitError::Taken { change, field: UniqueField::Key })
+                    if change < tokens.len() =>
+                {
                     tokens.remove(change);
                     report.left_alone += 1;
                 }
