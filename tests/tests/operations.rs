@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokenkeep::{
     Authenticated, Caller, Change, Commit, Event, EventKind, EventQuery, Expected, Intent,
-    KeyChange, StoreErrorKind, Timestamp, Token, TokenChange, TokenError, TokenKey, TokenService,
-    UserId,
+    KeyChange, Lookup, StoreErrorKind, Timestamp, Token, TokenChange, TokenError, TokenKey,
+    TokenService, UserId,
 };
 use tokenkeep_memory::{FailingDirectory, FailingStore};
 use tokenkeep_tests::backend::Backend;
@@ -58,7 +58,7 @@ async fn a_deleted_token_opens_nothing_and_its_name_is_free() {
 }
 
 #[pollster::test]
-async fn a_deletion_that_fails_or_always_loses_has_deleted_nothing() {
+async fn a_deletion_that_fails_has_deleted_nothing() {
     for scene in Scene::everywhere().await {
         scene.create_own("ci").await;
         let (failing, meddled, service) = troubled(&scene).await;
@@ -66,12 +66,11 @@ async fn a_deletion_that_fails_or_always_loses_has_deleted_nothing() {
         failing.fail_next_commit(StoreErrorKind::Full);
         let error = service.delete(&ALICES, "ci", Expected::Anything).await.unwrap_err();
         assert!(error.is_retryable() && scene.state().await == before, "{error:?}");
-        for _ in 0..tokenkeep::MAX_ATTEMPTS {
-            let inner = scene.backend.tokens.clone();
-            meddled.before_next_commit(move || async move { change(&*inner, "ci", |_| {}).await });
-        }
-        let error = service.delete(&ALICES, "ci", Expected::Anything).await.unwrap_err();
-        assert!(matches!(error, TokenError::Contended), "{error:?}");
+        let inner = scene.backend.tokens.clone();
+        meddled.before_next_commit(move || async move { change(&*inner, "ci", |_| {}).await });
+        let version = service.retrieve(&ALICES, "ci").await.unwrap().version();
+        let error = service.delete(&ALICES, "ci", version).await.unwrap_err();
+        assert!(matches!(error, TokenError::Stale { .. }), "{error:?}");
         assert!(scene.find("ci").await.is_some());
 
         // The rights are those of the attempt that commits.
@@ -389,6 +388,58 @@ async fn an_owner_who_goes_while_a_token_changes_takes_the_changed_token_along()
         let events = scene.events().await;
         let of_one = events.iter().rfind(|event| event.identifier.as_str() == "one").unwrap();
         assert_eq!((of_one.kind, of_one.revision.get()), (EventKind::Deleted, 2), "as it was then");
+    }
+}
+
+#[pollster::test]
+async fn deletion_is_not_delayed_by_changes_of_the_token() {
+    for scene in Scene::everywhere().await {
+        scene.create_own("ci").await;
+        let (_, meddled, service) = troubled(&scene).await;
+        for _ in 0..9 {
+            let inner = scene.backend.tokens.clone();
+            meddled.before_next_commit(move || async move { change(&*inner, "ci", |_| {}).await });
+        }
+        service.delete(&ALICES, "ci", Expected::Anything).await.unwrap();
+        assert_eq!(meddled.commits(), 9);
+        assert!(scene.find("ci").await.is_none());
+        let event = scene.events().await.pop().unwrap();
+        assert_eq!((event.kind, event.revision.get()), (EventKind::Deleted, 10));
+
+        // Rights that are lost before the last attempt are lost.
+        scene.create_own("ci").await;
+        let (_, meddled, service) = troubled(&scene).await;
+        for race in 0..8 {
+            let inner = scene.backend.tokens.clone();
+            let users = scene.backend.users.clone();
+            meddled.before_next_commit(move || async move {
+                let alice = user(ALICE, "alice");
+                let alice = tokenkeep::User { is_active: race < 7, ..alice };
+                users.put_user(alice).await.unwrap();
+                change(&*inner, "ci", |_| {}).await;
+            });
+        }
+        let error = service.delete(&ALICES, "ci", Expected::Anything).await.unwrap_err();
+        assert!(matches!(error, TokenError::InactiveCaller), "{error:?}");
+        assert!(scene.find("ci").await.is_some());
+
+        // A token that goes in between is not found, and no other takes its place.
+        let (_, meddled, service) = troubled(&scene).await;
+        for race in 0..9 {
+            let inner = scene.backend.tokens.clone();
+            meddled.before_next_commit(move || async move {
+                let id = inner.find(Lookup::Identifier(&"ci".parse().unwrap())).await.unwrap();
+                let id = id.unwrap().id;
+                if race < 8 {
+                    change(&*inner, "ci", |_| {}).await;
+                } else {
+                    let changes = vec![Change::Remove { id }];
+                    inner.commit(Commit { changes, events: Vec::new() }).await.unwrap();
+                }
+            });
+        }
+        let error = service.delete(&ADMIN, "ci", Expected::Anything).await.unwrap_err();
+        assert!(matches!(error, TokenError::NotFound), "{error:?}");
     }
 }
 

@@ -12,8 +12,16 @@ use crate::service::{MAX_ATTEMPTS, TokenService};
 use crate::store::{Change, Commit, CommitError, Lookup};
 use crate::token::Token;
 
+/// The number of races that a deletion loses before it is done at any revision.
+const MAX_LOST_RACES: u32 = 8;
+
 impl TokenService {
     /// Deletes a token, and returns it as it was. Its key is valid no more as soon as this returns.
+    ///
+    /// Without an expected version no writer can delay the deletion: after eight lost races the token is
+    /// deleted at whatever revision it then is. The caller's rights are those on the token as it was read
+    /// just before. What is returned may lack a change that was committed in between. The event has the
+    /// last revision.
     ///
     /// ```
     /// # pollster::block_on(async {
@@ -48,11 +56,14 @@ impl TokenService {
         expected: impl Into<Expected>,
     ) -> Result<Arc<Token>, TokenError> {
         let expected = expected.into();
-        for _ in 0..MAX_ATTEMPTS {
+        for lost_races in 0..MAX_ATTEMPTS {
             let session = self.session(caller).await?;
             let token = session.token(identifier, Action::Delete).await?;
             expected.check(&token)?;
-            let commit = session.deleting(EventKind::Deleted, std::slice::from_ref(&token))?;
+            let mut commit = session.deleting(EventKind::Deleted, std::slice::from_ref(&token))?;
+            if lost_races >= MAX_LOST_RACES && expected.is_anything() {
+                commit.changes = vec![Change::Remove { id: token.id }];
+            }
             if self.commit_or_lose(commit, &expected).await? {
                 return Ok(token);
             }
