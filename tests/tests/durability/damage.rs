@@ -231,7 +231,7 @@ async fn a_look_up_that_is_led_elsewhere_is_refused() {
         let (_directory, path, written) = filled().await;
         let Written { name, key, .. } = &written[LOST];
         lead_astray(&path, &alone(Some(name), &[]), elsewhere);
-        lead_astray(&path, KeyDigest::of(key).as_bytes(), elsewhere);
+        lead_astray(&path, &alone(None, KeyDigest::of(key).as_bytes()), elsewhere);
         let (service, mut seen) = (open_unchecked(&path), Seen::default());
         look(&service, &written, &mut seen).await;
         // Of three answers about each token.

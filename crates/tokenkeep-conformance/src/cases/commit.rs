@@ -394,12 +394,13 @@ pub(crate) async fn lets_tokens_exchange_what_they_release(harness: &dyn Harness
     assert_eq!(found(&*store, Lookup::KeyDigest(&first.key_digest)).await.as_deref(), Some(first));
     // It needs the expected revision.
     let stale = Change::Release { id: second.id, expected: Revision::FIRST };
-    let same = |token: &Token| Change::Replace {
-        expected: token.revision,
+    let same_at = |token: &Token, expected| Change::Replace {
+        expected,
         fields: fields.into_iter().collect(),
         token: Arc::new(revised(token, |_| {})),
     };
-    let batch = changes([stale, same(second)]);
+    let same = |token: &Token| same_at(token, token.revision);
+    let batch = changes([stale, same_at(second, Revision::FIRST)]);
     assert_stale(store.commit(batch).await, 0, Some(second));
     commit(&*store, changes([release(second), same(second)])).await;
     assert_is(&*store, &revised(second, |_| {})).await;
@@ -411,11 +412,23 @@ pub(crate) async fn refuses_a_release_that_is_not_replaced(harness: &dyn Harness
     insert_all(&*store, &[first.clone(), other.clone()]).await;
     let release = || Change::Release { id: first.id, expected: first.revision };
     let renamed = revised(&first, |token| token.identifier = identifier("renamed"));
+    let replace = |expected| Change::Replace {
+        expected,
+        fields: [TokenField::Identifier, TokenField::Managed, TokenField::Key]
+            .into_iter()
+            .collect(),
+        token: Arc::new(renamed.clone()),
+    };
+    let expect = |token: &Token| Change::Expect { id: token.id, expected: token.revision };
     for batch in [
         vec![release()],
         vec![release(), Change::replace(&first, renamed.clone())],
-        vec![Change::replace(&first, renamed), release()],
+        vec![Change::replace(&first, renamed.clone()), release()],
         vec![release(), delete(&first)],
+        vec![release(), replace(first.revision.next().expect("it is the first"))],
+        vec![release(), release(), replace(first.revision)],
+        vec![release(), expect(&first), replace(first.revision)],
+        vec![release(), delete(&first), replace(first.revision)],
     ] {
         let refused = store.commit(changes(batch)).await;
         assert!(matches!(refused, Err(CommitError::Store(_))), "{refused:?}");

@@ -1,5 +1,6 @@
 //! What is committed at once, and how a commit fails.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -59,8 +60,9 @@ pub enum Change {
         id: TokenId,
     },
     /// Gives up the identifier, the marker and the key digest of a token that is at an expected
-    /// revision, for the later changes of the same commit. The revision stays. A later replace of
-    /// the same commit must name all three fields: see [`Commit::releases_are_replaced`].
+    /// revision, for the later changes of the same commit. The revision stays. The next change of the
+    /// token in the same commit must be a replace that expects the same revision and names all three
+    /// fields: see [`Commit::releases_are_replaced`].
     Release {
         /// The token.
         id: TokenId,
@@ -70,23 +72,31 @@ pub enum Change {
 }
 
 impl Commit {
-    /// Returns whether every released token is replaced later in the commit, with its identifier,
-    /// its marker and its key among the fields. A store refuses any other commit.
+    /// Returns whether the next change of every released token is a replace that expects the revision of
+    /// the release, with the identifier, the marker and the key among its fields. A store refuses any
+    /// other commit.
     #[must_use]
     pub fn releases_are_replaced(&self) -> bool {
         let unique = [TokenField::Identifier, TokenField::Managed, TokenField::Key];
-        let replaces = |change: &Change, released: TokenId| match change {
-            Change::Replace { token, fields, .. } => {
-                token.id == released && unique.iter().all(|field| fields.contains(*field))
+        let mut released = HashMap::new();
+        for change in &self.changes {
+            let before = released.remove(&change.token_id());
+            let is_replaced = match (before, change) {
+                (None, Change::Release { id, expected }) => {
+                    released.insert(*id, *expected);
+                    true
+                }
+                (None, _) => true,
+                (Some(revision), Change::Replace { expected, fields, .. }) => {
+                    revision == *expected && unique.iter().all(|field| fields.contains(*field))
+                }
+                (Some(_), _) => false,
+            };
+            if !is_replaced {
+                return false;
             }
-            _ => false,
-        };
-        self.changes.iter().enumerate().all(|(place, change)| match change {
-            Change::Release { id, .. } => {
-                self.changes.iter().skip(place).any(|later| replaces(later, *id))
-            }
-            _ => true,
-        })
+        }
+        released.is_empty()
     }
 }
 
@@ -213,6 +223,78 @@ impl std::fmt::Display for UniqueField {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identifier::Identifier;
+    use crate::key::{KeyDigest, TokenKey};
+    use crate::timestamp::Timestamp;
+    use crate::token::Intent;
+    use crate::user::UserId;
+
+    fn token(number: u128) -> Token {
+        let identifier: Identifier = format!("t{number}").parse().unwrap();
+        Token {
+            id: TokenId::from_bytes(number.to_be_bytes()),
+            identifier,
+            intent: Intent::Api,
+            owner: UserId::new(1),
+            description: "".into(),
+            expires: None,
+            expiring: false,
+            managed: None,
+            revision: Revision::FIRST,
+            created: Timestamp::MIN,
+            updated: Timestamp::MIN,
+            last_used: None,
+            owner_may_view_key: false,
+            key_digest: KeyDigest::of(&TokenKey::from(number.to_string())),
+            sealed_key: None,
+        }
+    }
+
+    fn release(number: u128) -> Change {
+        Change::Release { id: token(number).id, expected: Revision::FIRST }
+    }
+
+    fn replace(number: u128, expected: Revision, fields: &[TokenField]) -> Change {
+        let fields = fields.iter().copied().collect();
+        Change::Replace { expected, fields, token: Arc::new(token(number)) }
+    }
+
+    fn is_accepted(changes: Vec<Change>) -> bool {
+        Commit { changes, events: Vec::new() }.releases_are_replaced()
+    }
+
+    const UNIQUE: [TokenField; 3] = [TokenField::Identifier, TokenField::Managed, TokenField::Key];
+
+    #[test]
+    fn release_that_the_next_change_of_the_token_replaces_is_accepted() {
+        let replace = |number| replace(number, Revision::FIRST, &UNIQUE);
+        assert!(is_accepted(Vec::new()));
+        assert!(is_accepted(vec![replace(1), replace(1)]));
+        assert!(is_accepted(vec![release(1), release(2), replace(2), replace(1)]));
+        assert!(is_accepted(vec![release(1), replace(1), Change::Remove { id: token(1).id }]));
+        assert!(is_accepted(vec![release(1), replace(1), release(1), replace(1)]));
+    }
+
+    #[test]
+    fn release_that_is_not_replaced_next_is_refused() {
+        let (id, first) = (token(1).id, Revision::FIRST);
+        let complete = || replace(1, first, &UNIQUE);
+        let later = replace(1, first.next().unwrap(), &UNIQUE);
+        for changes in [
+            vec![release(1)],
+            vec![complete(), release(1)],
+            vec![release(1), replace(2, first, &UNIQUE)],
+            vec![release(1), replace(1, first, &UNIQUE[..2])],
+            vec![release(1), later],
+            vec![release(1), release(1), complete()],
+            vec![release(1), Change::Expect { id, expected: first }, complete()],
+            vec![release(1), Change::Remove { id }, complete()],
+            vec![release(1), Change::Delete { id, expected: first }, complete()],
+            vec![release(1), Change::Insert(Arc::new(token(1))), complete()],
+        ] {
+            assert!(!is_accepted(changes.clone()), "{changes:?}");
+        }
+    }
 
     #[test]
     fn unique_fields_are_shown_by_their_names() {

@@ -221,7 +221,8 @@ pub trait TokenStore: Debug + Send + Sync + 'static {
     /// - **commit.16** A release lets later changes of the batch take the token's identifier, marker
     ///   and key digest, and leaves its revision. Tokens can so exchange them.
     /// - **commit.17** A batch with a release that is [not replaced](Commit::releases_are_replaced)
-    ///   is refused as a store error, and changes nothing.
+    ///   is refused as a store error, and changes nothing. The next change of the token must be a
+    ///   replace that expects the revision of the release and names the three fields.
     ///
     /// # Errors
     ///
