@@ -43,24 +43,18 @@ impl<'a> Statement<'a> {
     /// work, and none when a token is not at the expected revision. One change with one event, what
     /// most commits are, is one step, and so is each change with its event where tokens are removed.
     pub(crate) fn steps_of(commit: &'a Commit) -> Vec<Self> {
-        // A remove writes what it found into its event.
-        let is_removal = |change: &Change| matches!(change, Change::Remove { .. });
-        let with_event = match (commit.changes.as_slice(), commit.events.as_slice()) {
-            ([change], [event]) => !is_removal(change) || change.token_id() == event.token,
-            (changes, _) => changes.iter().any(is_removal),
-        };
-        let mut events = commit.events.iter();
+        // A remove writes what it found into its event, so that the events are written with the changes at
+        // their places.
+        let removes = commit.changes.iter().any(|change| matches!(change, Change::Remove { .. }));
+        let are_paired = removes || matches!((&*commit.changes, &*commit.events), ([_], [_]));
+        let pairs = if are_paired { commit.changes.len().min(commit.events.len()) } else { 0 };
+        // No more than there are events.
+        let (paired, rest) = commit.events.split_at(pairs);
+        let mut paired = paired.iter();
         let mut steps = Vec::with_capacity(commit.changes.len() + 1);
         for change in &commit.changes {
-            let event = events.as_slice().first().filter(|event| {
-                with_event && (commit.changes.len() == 1 || event.token == change.token_id())
-            });
-            if event.is_some() {
-                events.next();
-            }
-            steps.push(Self::step(|step| step.change_with(change, event)));
+            steps.push(Self::step(|step| step.change_with(change, paired.next())));
         }
-        let rest = events.as_slice();
         if !rest.is_empty() {
             steps.push(Self::step(|step| step.events(rest)));
         }
@@ -77,7 +71,8 @@ impl<'a> Statement<'a> {
         }
         if let Some(event) = event {
             self.push("), trail AS (");
-            self.event(event, matches!(change, Change::Remove { .. }));
+            let is_removal = matches!(change, Change::Remove { id } if *id == event.token);
+            self.event(event, is_removal);
             self.push(" FROM done");
         }
     }
