@@ -40,7 +40,9 @@ pub struct Policy {
     pub maximum_tokens_per_owner: Option<u32>,
     /// How far the clock may be ahead of the newest event before a sweep is refused: a clock that
     /// jumped ahead would sweep tokens that are valid on every other instance. Choose more than the
-    /// longest time without any event. `None`, the default, sweeps by the clock alone.
+    /// longest time without any event. Every event counts, also one that was written by the clock after
+    /// its jump, so that the check helps an instance that only sweeps, and one that also writes until
+    /// its first change. `None`, the default, sweeps by the clock alone.
     pub maximum_clock_lead: Option<Duration>,
 }
 

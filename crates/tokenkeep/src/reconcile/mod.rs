@@ -100,7 +100,8 @@ impl Reconcile {
     }
 
     /// Deletes the managed tokens whose marker starts with `prefix`, compared byte by byte, and is
-    /// not among the wanted ones. It must not be empty.
+    /// not among the wanted ones. It must not be empty. A token that gets another marker after it was
+    /// listed is deleted, too.
     #[must_use]
     pub fn pruning(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
