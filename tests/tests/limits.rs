@@ -109,7 +109,7 @@ async fn search_by_a_limited_user_compares_owners_of_visible_tokens_only() {
             assert!(host.loaded.load(Ordering::SeqCst) <= 5, "{words}");
             assert_eq!(found(&scene.service, &ALICES, words).await, expected, "{words}, joined");
         }
-        assert_eq!(host.searches.load(Ordering::SeqCst), 0, "nobody was searched for");
+        assert_eq!(host.searches.load(Ordering::SeqCst), 0, "no user was searched for");
         // Who sees everything searches everything, with either directory.
         for service in [&service, &scene.service] {
             assert_eq!(found(service, &ADMIN, "a-user").await, ["t3", "t4"], "{}", scene.name());

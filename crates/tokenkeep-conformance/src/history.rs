@@ -1,4 +1,4 @@
-//! Whether what callers saw can be told as one story: linearizability.
+//! Whether what callers saw fits into one order of their calls: linearizability.
 //!
 //! The search is that of Wing and Gong with the memo of Lowe ("Testing for linearizability", 2017):
 //! without the memo it does not end for histories of any length.
@@ -11,7 +11,7 @@ use tokenkeep::{Revision, TokenId};
 /// name was deleted is another token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version {
-    /// The token: any number that tells it from others of the same name.
+    /// The token: any number that differs from those of others with the same name.
     pub token: u64,
     /// Its revision.
     pub revision: Revision,
@@ -59,7 +59,7 @@ impl Operation {
     }
 }
 
-/// What the caller was told.
+/// What the caller got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It is there, at that version and with that value.
@@ -111,7 +111,7 @@ pub enum Verdict {
 /// A token that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Live {
-    /// `None` as long as no answer has told it: that of the create was lost.
+    /// `None` as long as no answer has it: that of the create was lost.
     token: Option<u64>,
     revision: Revision,
     value: u64,
@@ -238,7 +238,7 @@ impl Search<'_> {
 /// What the token is after a call, if the call can have been answered so; after one whose outcome is
 /// unknown, what it is if the call was done.
 fn after(state: State, call: &Call) -> Option<State> {
-    let told = match call.outcome {
+    let returned = match call.outcome {
         Outcome::Written(version) => Some(version),
         _ => None,
     };
@@ -259,7 +259,7 @@ fn after(state: State, call: &Call) -> Option<State> {
         (Operation::Create { .. }, Outcome::Taken) => state.is_some(),
         (Operation::Delete(_), Outcome::Deleted) => return done(state, call.operation, None),
         (_, Outcome::Written(version)) => {
-            let after = done(state, call.operation, told)?;
+            let after = done(state, call.operation, returned)?;
             return after.is_some_and(|live| live.can_be(version)).then_some(after);
         }
         (Operation::Authenticate(key), outcome) => {
@@ -277,12 +277,12 @@ fn after(state: State, call: &Call) -> Option<State> {
     is_true.then_some(state)
 }
 
-/// What the token is once an operation that writes is done; `None` where it cannot be done. `told` is
-/// the version that the caller was told.
-fn done(state: State, operation: Operation, told: Option<Version>) -> Option<State> {
-    let told = told.map(|version| version.token);
+/// What the token is once an operation that writes is done; `None` where it cannot be done. `returned`
+/// is the version that the caller got.
+fn done(state: State, operation: Operation, returned: Option<Version>) -> Option<State> {
+    let returned = returned.map(|version| version.token);
     let changed = |live: Live, expected: Option<Version>| {
-        let token = live.token.or(expected.map(|version| version.token)).or(told);
+        let token = live.token.or(expected.map(|version| version.token)).or(returned);
         Some(Live { token, revision: live.revision.next()?, ..live })
     };
     let may = |live: Live, expected: Option<Version>| {
@@ -290,7 +290,7 @@ fn done(state: State, operation: Operation, told: Option<Version>) -> Option<Sta
     };
     match (operation, state) {
         (Operation::Create { value, key }, None) => {
-            Some(Some(Live { token: told, revision: Revision::FIRST, value, key }))
+            Some(Some(Live { token: returned, revision: Revision::FIRST, value, key }))
         }
         (Operation::Update { expected, value }, Some(live)) if may(live, expected) => {
             Some(Some(Live { value, ..changed(live, expected)? }))
@@ -354,7 +354,7 @@ mod tests {
         let stale = Operation::Update { expected: Some(revision(1)), value: 3 };
         let one = [created(0, 1), updated(Some(1), 2, 2, 9), call(stale, Outcome::Stale, 2, 9)];
         assert_eq!(judge(&one, STEPS), Verdict::Linearizable);
-        assert_eq!(judge(&[one[0], one[2]], STEPS), Verdict::Impossible, "nobody else wrote");
+        assert_eq!(judge(&[one[0], one[2]], STEPS), Verdict::Impossible, "no other call wrote");
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) async fn list(
         Window::After { cursor, .. } => (0, cursor.as_ref()),
     };
     let limit = query.window.limit() as usize;
-    // One more than is shown tells whether there are more.
+    // One more than is shown: whether there are more.
     let wanted = offset.saturating_add(limit).saturating_add(1);
     let mut total = 0;
     let mut lowest = BinaryHeap::new();

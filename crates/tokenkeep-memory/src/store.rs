@@ -2,7 +2,7 @@
 //!
 //! Whoever changes rows locks all the shards that it reads and writes, in the order of their
 //! numbers, before it looks; whoever reads one token locks the shard of the name that it asks for.
-//! So changes of different tokens seldom wait for each other, and nobody sees a part of one. A prune of
+//! So changes of different tokens seldom wait for each other, and no reader sees a part of one. A prune of
 //! events, which may be seen in part, locks one shard after the other.
 
 use std::collections::BTreeSet;

@@ -98,7 +98,7 @@ impl Users {
         user.is_some_and(|user| user.username.to_ascii_lowercase().contains(text))
     }
 
-    /// Whether somebody holds a permission on one of these tokens.
+    /// Whether any user holds a permission on one of these tokens.
     pub(crate) fn has_grants_on(&self, tokens: &[TokenId]) -> bool {
         tokens.iter().any(|token| self.granted.contains_key(token))
     }

@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_migration_that_is_killed_at_any_write_is_done_or_not() {
         if Command::new("strace").arg("-V").output().is_err() {
-            // Where nobody captures it.
+            // Where no test captures it.
             let _ = writeln!(io::stderr(), "NOT RUN: kills in a migration, which need strace");
             assert!(std::env::var_os("CI").is_none(), "strace is missing");
             return;

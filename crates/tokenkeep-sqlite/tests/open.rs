@@ -271,7 +271,7 @@ fn open_under(program: &str, arguments: &[&str], path: &Path) -> Option<Output> 
     if output.as_ref().is_ok_and(|output| output.status.code() != Some(1)) {
         return Some(output.unwrap());
     }
-    // Where nobody captures it.
+    // Where no test captures it.
     let _ = writeln!(io::stderr(), "NOT RUN: a store opened under {program}: {output:?}");
     assert!(std::env::var_os("CI").is_none(), "{program} cannot be used");
     None

@@ -208,7 +208,7 @@ pub trait UserStore: UserDirectory {
     /// [`UserStoreError`] in that order; or the store's own.
     async fn put_user(&self, user: User) -> Result<(), UserStoreError>;
 
-    /// Removes a user, and tells whether there was one. Its tokens stay, and authenticate nobody
+    /// Removes a user, and returns whether there was one. Its tokens stay, and authenticate nobody
     /// until a user gets [the same id](UserDirectory#reused-ids).
     ///
     /// # Behavior

@@ -53,7 +53,7 @@ pub enum Failure {
 /// let connect = || runtime.block_on(tokio_postgres::connect(&url, tokio_postgres::NoTls));
 /// assert!(connect().is_err());
 /// assert_eq!(proxy.failed().len(), 1);
-/// proxy.mend();
+/// proxy.repair();
 /// assert!(connect().is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -124,7 +124,7 @@ impl Proxy {
     }
 
     /// From now on nothing passes on the connections that there are, either way, and neither side gets
-    /// an error. New connections come through. [`mend`](Self::mend) cuts the silent ones, and
+    /// an error. New connections come through. [`repair`](Self::repair) cuts the silent ones, and
     /// [`failed`](Self::failed) lists those on which the client sent something.
     pub fn swallow(&self) {
         let mut network = locked(&self.network);
@@ -152,7 +152,7 @@ impl Proxy {
     }
 
     /// Ends outages and stalls, and disarms it. Connections that have met one are cut.
-    pub fn mend(&self) {
+    pub fn repair(&self) {
         let mut network = locked(&self.network);
         network.armed = None;
         if network.stalled || network.outage {
@@ -343,7 +343,7 @@ mod tests {
         proxy.arm(Direction::ToClient, 3, Failure::Outage);
         assert_eq!((send_ten(&proxy), send_ten(&proxy)), (3, 0));
         assert_eq!(other.read(&mut [0]).unwrap(), 0, "it is cut, too");
-        proxy.mend();
+        proxy.repair();
         assert_eq!(send_ten(&proxy), 10);
     }
 
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(old.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(send_ten(&proxy), 10);
         assert_eq!(proxy.failed().len(), 1);
-        proxy.mend();
+        proxy.repair();
         assert_eq!(old.read(&mut [0]).unwrap(), 0);
     }
 
@@ -372,7 +372,7 @@ mod tests {
         stream.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
         let error = stream.read_exact(&mut [0; 10]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        proxy.mend();
+        proxy.repair();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         assert_eq!(send_ten(&proxy), 10);
     }

@@ -202,7 +202,7 @@ fn lead_astray(path: &Path, indexed: &[u8], elsewhere: u8) {
 }
 
 /// What an index of one column has before the number of the row. SQLite writes before it of what
-/// types the entry is, which tells it from entries with other columns.
+/// types the entry is, by which it differs from entries with other columns.
 fn alone(text: Option<&str>, bytes: &[u8]) -> Vec<u8> {
     let value = text.map_or(bytes, str::as_bytes);
     let kind = u8::try_from(12 + 2 * value.len()).unwrap() + u8::from(text.is_some());

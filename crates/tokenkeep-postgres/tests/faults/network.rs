@@ -118,7 +118,7 @@ impl Scene {
             verdict => verdict,
         };
         let failed = self.proxy.failed();
-        self.proxy.mend();
+        self.proxy.repair();
         if failed.is_empty() {
             assert_eq!(verdict, Verdict::Done);
             return None;

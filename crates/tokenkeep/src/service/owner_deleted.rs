@@ -10,7 +10,7 @@ use crate::user::UserId;
 
 impl TokenService {
     /// Deletes every token of a user, with an event each, and returns them as they were listed: for
-    /// hosts that delete the user. Nobody who changes such a token at the same time can delay that.
+    /// hosts that delete the user. A change of such a token at the same time does not delay that.
     /// It goes on in batches, and repeats until no token of the user is left.
     ///
     /// Remove the user from the directory first: from then on its tokens authenticate nobody, and
