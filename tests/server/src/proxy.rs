@@ -26,10 +26,10 @@ pub enum Failure {
     /// The connection is cut. Others go on, and new ones come through.
     Cut,
     /// Every connection is cut, and new ones are too, until the network is
-    /// [mended](Proxy::mend).
+    /// [repaired](Proxy::repair).
     Outage,
     /// Nothing comes through any more, either way, and nobody is told, until the network is
-    /// [mended](Proxy::mend). What was sent meanwhile is lost.
+    /// [repaired](Proxy::repair). What was sent meanwhile is lost.
     Stall,
 }
 
