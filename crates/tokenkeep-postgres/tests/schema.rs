@@ -50,7 +50,7 @@ fn instances_that_start_at_the_same_time_make_one_schema() {
                 instance.join().unwrap().unwrap();
             }
         });
-        assert_eq!(tables(&database).len(), 7);
+        assert_eq!(tables(&database).len(), 10);
         let rows = database.query("SELECT version::text FROM tokenkeep_schema").unwrap();
         assert_eq!(rows, [["1"]]);
     }
