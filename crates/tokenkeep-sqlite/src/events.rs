@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
 use tokenkeep::{
     Caller, Event, EventCursor, EventId, EventKind, EventPage, EventQuery, StoreId, Timestamp,
     TokenFields, TokenId, UserId,
@@ -50,7 +50,7 @@ impl Heads {
     }
 
     /// Writes the numbers that no change has written.
-    pub(crate) fn keep(self, connection: &Connection) -> Result<(), rusqlite::Error> {
+    pub(crate) fn keep(self, connection: &Connection) -> Result<(), Fault> {
         for (token, (number, _)) in self.newest.into_iter().filter(|(_, (_, is_kept))| !is_kept) {
             let mut update = connection.prepare_cached(concat!(
                 "UPDATE token SET last_event = :number",
@@ -69,13 +69,14 @@ pub(crate) fn keep_head(
     connection: &Connection,
     token: TokenId,
     newest: Option<i64>,
-) -> Result<(), rusqlite::Error> {
+) -> Result<(), Fault> {
     let head = if newest.is_some() {
         newest
     } else {
         let mut select =
             connection.prepare_cached(concat!("SELECT last_event FROM token", tokens::of_id!()))?;
-        select.query_row([token.as_bytes()], |row| row.get(0)).optional()?.flatten()
+        let head = select.query_row([token.as_bytes()], |row| row.get(0)).optional();
+        head.map_err(|error| corrupt_head(error, token))?.flatten()
     };
     if head.is_some() {
         let mut insert = connection.prepare_cached(
@@ -85,6 +86,19 @@ pub(crate) fn keep_head(
         insert.execute(params![token.as_bytes(), head])?;
     }
     Ok(())
+}
+
+/// What a failure means that the number of the newest event in a token's row can be to blame for: nothing
+/// else of what is read or written with it can be of another type.
+fn corrupt_head(error: rusqlite::Error, token: TokenId) -> Fault {
+    let is_of_type = matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..)
+    );
+    if is_of_type || error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) {
+        return Fault::Corrupt { table: "token", column: "last_event", id: token.to_string() };
+    }
+    error.into()
 }
 
 /// The number of the newest event of a token, as the rows have it. A token that was inserted again has
@@ -125,7 +139,7 @@ pub(crate) fn append(connection: &Connection, events: &[Event]) -> Result<Heads,
             Caller::System => None,
             Caller::User(id) => Some(id.get()),
         };
-        insert.execute(params![
+        let inserted = insert.execute(params![
             number,
             event.at.as_micros(),
             event.id.as_bytes(),
@@ -137,7 +151,8 @@ pub(crate) fn append(connection: &Connection, events: &[Event]) -> Result<Heads,
             event.changed.bits(),
             actor,
             heads.of(event.token),
-        ])?;
+        ]);
+        inserted.map_err(|error| corrupt_head(error, event.token))?;
         heads.newest.insert(event.token, (number, false));
         number = number.checked_add(1).ok_or_else(no_number)?;
     }
