@@ -323,7 +323,7 @@ impl TokenStore for Late {
     }
 
     fn store_id(&self) -> StoreId {
-        todo!()
+        self.inner.store_id()
     }
 }
 

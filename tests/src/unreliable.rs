@@ -95,7 +95,7 @@ impl TokenStore for UnreliableStore {
     }
 
     fn store_id(&self) -> StoreId {
-        todo!()
+        self.tokens.store_id()
     }
 }
 
@@ -138,7 +138,7 @@ impl UserDirectory for UnreliableStore {
     }
 
     fn store_id(&self) -> Option<StoreId> {
-        todo!()
+        self.users.store_id()
     }
 }
 
