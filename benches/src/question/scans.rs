@@ -1,5 +1,5 @@
-//! What do lists cost that no index serves, what do authentications take beside them, and does the end
-//! of an owner cost the same for each of its tokens?
+//! Three questions. What does a search cost a user who sees few tokens? How long do authentications take
+//! while searches run? Does deleting an owner cost the same for each of its tokens?
 
 use std::time::Instant;
 
@@ -83,8 +83,8 @@ fn beside(scale: &Scale) -> Row {
     Row::figure_beside("authenticate-beside-scans", paired)
 }
 
-/// The end of an owner with twice as many tokens as usual, beside one with a quarter: what each token
-/// takes.
+/// What each token takes when its owner is deleted: an owner with twice as many tokens as usual, compared
+/// with one that has a quarter.
 fn owner(scale: &Scale) -> Row {
     let each = |tokens: u64| {
         let of_one = move |number| tokenkeep::Token { owner: user(1), ..token(number) };

@@ -43,7 +43,7 @@
 //! a connection. A commit of more is a transaction of two round trips, one that sends everything and
 //! one that commits it; its tokens are locked in the order of their ids, so that commits wait for each
 //! other and do not stand in a circle. What fails because others were in the way (a serialization
-//! failure, a deadlock) is tried anew inside the store, the isolation level of the server being
+//! failure, a deadlock) is tried again inside the store, the isolation level of the server being
 //! whatever it is; that can end as [`Busy`](tokenkeep::StoreErrorKind::Busy).
 //!
 //! Connections come from a pool, are made when they are needed and looked at before they are used; one

@@ -1,4 +1,4 @@
-//! The connections of a store: a pool that heals by itself, and what is tried anew on it.
+//! The connections of a store: a pool that heals by itself, and what is tried again on it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -235,7 +235,7 @@ impl Connections {
     }
 
     /// Runs a statement that must not be run twice, as a transaction of its own, in one round trip.
-    /// It is tried anew only where it is known that nothing was done.
+    /// It is tried again only where it is known that nothing was done.
     pub(crate) async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
         let mut attempts = Attempts::default();
         let mut was_silent = false;
@@ -258,7 +258,7 @@ impl Connections {
     }
 
     /// Runs statements in one transaction: all are sent at once, and committed when each has found
-    /// the rows that it should; else nothing is done. It is tried anew as [`execute`](Self::execute)
+    /// the rows that it should; else nothing is done. It is tried again as [`execute`](Self::execute)
     /// does.
     pub(crate) async fn transact(
         &self,
